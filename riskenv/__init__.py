@@ -1,0 +1,1 @@
+"""The portfolio risk layer for options trading: arrays in, decisions out."""
