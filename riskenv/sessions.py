@@ -1,0 +1,85 @@
+"""Exchange sessions as arrays: the only calendar the layer ever sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class CalendarRangeError(LookupError):
+    """A session beyond the calendar's first or last one was asked for: Unknown, never guessed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sessions:
+    """Opens and closes of consecutive exchange sessions.
+
+    Attributes:
+        opens, closes: (D,) int64 nanoseconds UTC, strictly increasing, opens[i] < closes[i].
+
+    Example:
+        >>> s = Sessions(np.array([10, 20, 30]), np.array([15, 25, 35]))
+        >>> s.closes_between(15, 32)   # closes strictly after 15 and strictly before 32
+        1
+        >>> s.close_after(25, sessions=1)
+        35
+        >>> s.session_of(22), s.session_of(15), s.session_of(16)
+        (1, 0, 1)
+    """
+
+    opens: NDArray[np.int64]
+    closes: NDArray[np.int64]
+
+    def __post_init__(self) -> None:
+        opens = np.array(self.opens, dtype=np.int64)
+        closes = np.array(self.closes, dtype=np.int64)
+        if opens.ndim != 1 or opens.shape != closes.shape or len(opens) == 0:
+            raise ValueError(
+                f"opens, closes: got shapes {opens.shape}, {closes.shape}; "
+                "allowed: two equal (D,) arrays with D >= 1"
+            )
+        if not ((opens < closes).all() and (closes[:-1] <= opens[1:]).all()):
+            raise ValueError("opens, closes: sessions must be in order and must not overlap")
+        object.__setattr__(self, "opens", opens)
+        object.__setattr__(self, "closes", closes)
+
+    def session_of(self, now: int) -> int:
+        """Index of the first session that closes at or after `now`.
+
+        Raises:
+            CalendarRangeError: `now` lies before the first open or after the last close.
+        """
+        row = int(np.searchsorted(self.closes, now, side="left"))
+        if row == len(self.closes) or (row == 0 and now < self.opens[0]):
+            raise CalendarRangeError(
+                f"now: got {now}; the calendar covers {self.opens[0]} to {self.closes[-1]} "
+                "(nanoseconds UTC)"
+            )
+        return row
+
+    def closes_between(self, start: int, end: int) -> int:
+        """Number of closes strictly after `start` and strictly before `end`; 0 if end <= start.
+
+        Raises:
+            CalendarRangeError: `end` lies beyond the last close.
+        """
+        if end > self.closes[-1]:
+            raise CalendarRangeError(f"end: got {end}; the calendar ends at {self.closes[-1]}")
+        first = int(np.searchsorted(self.closes, start, side="right"))
+        last = int(np.searchsorted(self.closes, end, side="left"))
+        return max(0, last - first)
+
+    def close_after(self, now: int, sessions: int) -> int:
+        """The same clock position `sessions` sessions on, as the close of that session.
+
+        Raises:
+            CalendarRangeError: that session lies beyond the calendar.
+        """
+        row = self.session_of(now) + sessions
+        if row >= len(self.closes):
+            raise CalendarRangeError(
+                f"sessions: got {sessions} after {now}; the calendar ends at {self.closes[-1]}"
+            )
+        return int(self.closes[row])
