@@ -1,0 +1,48 @@
+"""The reference options env, scripted policies, training and evaluation.
+
+Importing this registers `riskenv/OptionsTrading-v0`; everything heavy loads on first use.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+
+if TYPE_CHECKING:
+    from riskenv.train.adapter import OptionsEnvAdapter
+    from riskenv.train.options_env import EnvConfig, OptionsTradingEnv, TradeReport
+    from riskenv.train.policies import HoldPolicy, RandomPolicy, ShortStranglePolicy
+
+__all__ = [
+    "EnvConfig",
+    "HoldPolicy",
+    "OptionsEnvAdapter",
+    "OptionsTradingEnv",
+    "RandomPolicy",
+    "ShortStranglePolicy",
+    "TradeReport",
+]
+
+_HOME = {
+    "EnvConfig": "options_env",
+    "HoldPolicy": "policies",
+    "OptionsEnvAdapter": "adapter",
+    "OptionsTradingEnv": "options_env",
+    "RandomPolicy": "policies",
+    "ShortStranglePolicy": "policies",
+    "TradeReport": "options_env",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'riskenv.train' has no attribute {name!r}")
+    return getattr(import_module(f"riskenv.train.{_HOME[name]}"), name)
+
+
+gymnasium.register(
+    id="riskenv/OptionsTrading-v0",
+    entry_point="riskenv.train.options_env:OptionsTradingEnv",
+)
