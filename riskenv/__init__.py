@@ -1,1 +1,83 @@
-"""The portfolio risk layer for options trading: arrays in, decisions out."""
+"""The portfolio risk layer for options trading: arrays in, decisions out.
+
+Every public name is importable from here; what needs compiled kernels is loaded on first use, so
+that `import riskenv` stays quick.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from riskenv.version import __version__
+
+if TYPE_CHECKING:
+    from riskenv.circuit_breaker import BreakerState, Rung
+    from riskenv.config import ConfigError, load_config
+    from riskenv.decision import Alert, Decision, Reason, Verdict
+    from riskenv.events import Event
+    from riskenv.factor_history import FactorHistory
+    from riskenv.gap_risk_monitor import EventPolicy, EventRule, GapRiskMonitor
+    from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
+    from riskenv.gate.risk_gate import RiskGate
+    from riskenv.instruments import Instrument, InstrumentTable
+    from riskenv.limits import Caps, RiskLimits
+    from riskenv.market import Market
+    from riskenv.portfolio import Portfolio
+    from riskenv.portfolio_greeks import PortfolioGreeks, portfolio_greeks
+    from riskenv.portfolio_risk_manager import Assessment, PortfolioRiskManager
+    from riskenv.projection import Proposal, proposal_for
+    from riskenv.sessions import CalendarRangeError, Sessions
+    from riskenv.var_calculator import VarConfig, VarReport, historical_var
+
+_HOME = {
+    "Alert": "decision",
+    "Assessment": "portfolio_risk_manager",
+    "BreakerState": "circuit_breaker",
+    "BundleError": "gate.bundle",
+    "CalendarRangeError": "sessions",
+    "Caps": "limits",
+    "ConfigError": "config",
+    "Decision": "decision",
+    "Event": "events",
+    "EventPolicy": "gap_risk_monitor",
+    "EventRule": "gap_risk_monitor",
+    "FactorHistory": "factor_history",
+    "GapRiskMonitor": "gap_risk_monitor",
+    "Instrument": "instruments",
+    "InstrumentTable": "instruments",
+    "Market": "market",
+    "Portfolio": "portfolio",
+    "PortfolioGreeks": "portfolio_greeks",
+    "PortfolioRiskManager": "portfolio_risk_manager",
+    "Proposal": "projection",
+    "Reason": "decision",
+    "RiskGate": "gate.risk_gate",
+    "RiskLimits": "limits",
+    "Rung": "circuit_breaker",
+    "Sessions": "sessions",
+    "VarConfig": "var_calculator",
+    "VarReport": "var_calculator",
+    "Verdict": "decision",
+    "historical_var": "var_calculator",
+    "load_bundle": "gate.bundle",
+    "load_config": "config",
+    "portfolio_greeks": "portfolio_greeks",
+    "proposal_for": "projection",
+    "save_bundle": "gate.bundle",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'riskenv' has no attribute {name!r}")
+    value = getattr(import_module(f"riskenv.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

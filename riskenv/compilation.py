@@ -71,3 +71,44 @@ def inline(function: F) -> F:
     """Compile a building block that is inlined into the kernels that call it."""
     compiled: F = numba.njit(error_model="numpy", inline="always")(function)
     return compiled
+
+
+def warmup() -> None:
+    """Compile every kernel of a decision and leave the machine code in the disk cache."""
+    import numpy as np
+
+    from riskenv import (
+        Caps,
+        FactorHistory,
+        Instrument,
+        InstrumentTable,
+        Market,
+        Portfolio,
+        PortfolioRiskManager,
+        RiskLimits,
+        Sessions,
+        VarConfig,
+    )
+    from riskenv.gate.risk_gate import RiskGate
+
+    day = 86_400 * 10**9
+    closes = day * np.arange(1, 200)
+    history = FactorHistory(
+        ("A",), closes[:150], np.full((150, 1), 0.01), np.full((150, 1), -0.01)
+    )
+    manager = PortfolioRiskManager(
+        RiskLimits(caps=Caps(delta=1.0)),
+        Sessions(closes - day // 4, closes),
+        history=history,
+        var=VarConfig(window=100, min_scenarios=100),
+    )
+    share, call = Instrument("A"), Instrument("A", "C", 100.0, int(closes[-1]))
+    table = InstrumentTable.of([share, call])
+    market = Market(
+        int(closes[149]), table, np.array([100.0]), 0.0, np.zeros(1),
+        np.array([99.0, 1.0]), np.array([101.0, 2.0]), np.array([0.0, 0.2]),
+    )  # fmt: skip
+    book = Portfolio.of(table, {call: 1.0}, cash=0.0)
+    gate = RiskGate(manager)
+    gate.check(book, market, {share: 5.0})
+    gate.report(book, market)

@@ -1,0 +1,160 @@
+"""The decision and its reasons, as a value that says itself in words, in codes and in bytes."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv import canonical
+from riskenv.canonical import number
+from riskenv.circuit_breaker import Rung
+from riskenv.instruments import InstrumentTable
+from riskenv.measures import MEASURES
+from riskenv.portfolio_greeks import timestamp
+
+FloatArray = NDArray[np.float64]
+
+
+class Verdict(enum.StrEnum):
+    """ALLOW: as asked. RESIZE: another trade in its place. BLOCK: nothing is done. REDUCE: a
+    reduction ordered by the layer, with what remained admissible of the request."""
+
+    ALLOW = "ALLOW"
+    RESIZE = "RESIZE"
+    BLOCK = "BLOCK"
+    REDUCE = "REDUCE"
+
+
+# Stable codes and the words for them; {…} is filled from the measure's numbers.
+REASONS = {
+    "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
+    "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
+    "rung_block_new": "the breaker is at {rung}: only reductions pass",
+    "rung_reduce": "the breaker is at {rung}: the book is reduced first",
+    "rung_flatten": "the breaker is at {rung}: the book is closed",
+    "rung_halted": "the breaker is at {rung}: nothing passes until an operator resumes",
+    "flatten_unresolved": "no available trade brings the book to where it must be",
+    "least_violating": "no available trade is admissible; the least violating one was taken",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason: a stable code, the measure it is about ("" for none), and words."""
+
+    code: str
+    measure: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something an operator should see: level "warning" or "critical", a code, a measure."""
+
+    level: str
+    code: str
+    measure: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decision:
+    """What is to be done, and why.
+
+    Attributes:
+        now: int64 nanoseconds UTC.
+        verdict: see `Verdict`.
+        row: row of the proposal that is to be done; asked: the one asked for.
+        table: instruments of the columns.
+        trades: (n,) signed contracts to be done.
+        before, after: (M,) measures of the book without and with them.
+        low, high: (M,) caps in force.
+        used_before, used_after: (M,) share of each cap in use.
+        rung: the rung that held.
+        reasons, alerts: () when the request passed unchanged.
+        active: measures that this decision itself leaves further outside their cap; always empty
+            but for `least_violating`.
+        passive: measures that were outside before it.
+        equity: currency; NaN = Unknown.
+        state_digest, config_digest: of the state and the configuration it was made with.
+    """
+
+    now: int
+    verdict: Verdict
+    row: int
+    asked: int
+    table: InstrumentTable
+    trades: FloatArray
+    before: FloatArray
+    after: FloatArray
+    low: FloatArray
+    high: FloatArray
+    used_before: FloatArray
+    used_after: FloatArray
+    rung: Rung
+    reasons: tuple[Reason, ...]
+    alerts: tuple[Alert, ...]
+    active: tuple[str, ...]
+    passive: tuple[str, ...]
+    equity: float
+    state_digest: str
+    config_digest: str
+
+    @property
+    def changed(self) -> bool:
+        """Whether something other than the request is done."""
+        return self.row != self.asked
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready. A measure that is Unknown, and a cap that does not exist, are None."""
+        return {
+            "timestamp": timestamp(self.now),
+            "now": self.now,
+            "verdict": self.verdict.value,
+            "row": self.row,
+            "asked": self.asked,
+            "trades": {
+                self.table.symbols[i]: number(self.trades[i]) for i in np.flatnonzero(self.trades)
+            },
+            "measures": {
+                name: {
+                    "before": number(self.before[j]),
+                    "after": number(self.after[j]),
+                    "cap_low": number(self.low[j]),
+                    "cap_high": number(self.high[j]),
+                    "headroom": number(
+                        min(self.high[j] - self.after[j], self.after[j] - self.low[j])
+                    ),
+                    "used_before": number(self.used_before[j]),
+                    "used_after": number(self.used_after[j]),
+                    "verdict": self._measure_verdict(j),
+                }
+                for j, name in enumerate(MEASURES)
+            },
+            "rung": self.rung.name,
+            "reasons": [
+                {"code": r.code, "measure": r.measure, "words": r.words} for r in self.reasons
+            ],
+            "alerts": [
+                {"level": a.level, "code": a.code, "measure": a.measure} for a in self.alerts
+            ],
+            "active_breaches": list(self.active),
+            "passive_breaches": list(self.passive),
+            "equity": number(self.equity),
+            "state_digest": self.state_digest,
+            "config_digest": self.config_digest,
+        }
+
+    def _measure_verdict(self, j: int) -> str:
+        if np.isinf(self.low[j]) and np.isinf(self.high[j]):
+            return "uncapped"
+        if np.isnan(self.after[j]):
+            return "unknown"
+        return "inside" if self.low[j] <= self.after[j] <= self.high[j] else "outside"
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: the same inputs give the same bytes, in training and live."""
+        return canonical.to_bytes(self.to_dict())

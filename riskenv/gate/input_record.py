@@ -1,0 +1,222 @@
+"""A record of decision inputs, and of nothing else: what a decision can be made again from.
+
+No decision, Greek or VaR is in it. One zip of plain arrays (`.npz`), ragged columns with offsets.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.instruments import Instrument, InstrumentTable
+from riskenv.market import Market
+from riskenv.portfolio import Portfolio
+from riskenv.projection import Proposal
+
+FORMAT = 1
+
+_FIELDS = ("underlying", "right", "strike", "expiry", "multiplier", "currency")
+_PER_STEP = ("episode", "now", "cash", "rate", "flow", "asked", "rows", "has_forced")
+_PER_INSTRUMENT = ("instrument", "quantity", "bid", "ask", "vol")
+_PER_UNDERLYING = ("spot", "dividend_yield")
+_PER_LEG = ("row", "column", "lots")
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """The inputs of one decision. `episode` tells where the state starts afresh."""
+
+    episode: int
+    portfolio: Portfolio
+    market: Market
+    proposal: Proposal
+    external_flow: float = 0.0
+
+
+class InputRecorder:
+    """Collects inputs in the order of their decisions; `save` writes them.
+
+    Example:
+        >>> recorder = InputRecorder()
+        >>> recorder.begin_episode("short strangle, 2018")
+        0
+    """
+
+    def __init__(self) -> None:
+        self._episodes: list[str] = []
+        self._instruments: dict[Instrument, int] = {}
+        self._columns: dict[str, list[Any]] = {
+            name: [] for name in (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING)
+        }
+        self._legs: dict[str, list[Any]] = {
+            f"{kind}_{name}": [] for kind in ("trade", "forced") for name in _PER_LEG
+        }
+        self._sizes: dict[str, list[int]] = {
+            name: [] for name in ("instruments", "underlyings", "trade", "forced")
+        }
+
+    def __len__(self) -> int:
+        return len(self._columns["now"])
+
+    def begin_episode(self, name: str) -> int:
+        """Start an episode, whose state is fresh; returns its number."""
+        self._episodes.append(name)
+        return len(self._episodes) - 1
+
+    def add(
+        self, portfolio: Portfolio, market: Market, proposal: Proposal, external_flow: float = 0.0
+    ) -> None:
+        """Append one decision's inputs to the current episode.
+
+        Raises:
+            ValueError: no episode was begun.
+        """
+        if not self._episodes:
+            raise ValueError("add: no episode; call begin_episode(name) first")
+        table = market.table
+        known = self._instruments
+        step = {
+            "episode": len(self._episodes) - 1,
+            "now": market.now,
+            "cash": portfolio.cash,
+            "rate": market.rate,
+            "flow": external_flow,
+            "asked": proposal.asked,
+            "rows": len(proposal.trades),
+            "has_forced": proposal.forced is not None,
+        }
+        for name, value in step.items():
+            self._columns[name].append(value)
+        self._columns["instrument"].append(
+            [known.setdefault(instrument, len(known)) for instrument in table.instruments]
+        )
+        self._columns["quantity"].append(portfolio.quantity)
+        for name in ("bid", "ask", "vol", "spot", "dividend_yield"):
+            self._columns[name].append(getattr(market, name))
+        self._sizes["instruments"].append(len(table))
+        self._sizes["underlyings"].append(len(table.underlyings))
+        self._add_legs("trade", proposal.trades)
+        self._add_legs("forced", proposal.forced)
+
+    def _add_legs(self, kind: str, trades: NDArray[np.float64] | None) -> None:
+        matrix = np.zeros((0, 0)) if trades is None else trades
+        row, column = np.nonzero(matrix)
+        self._sizes[kind].append(len(row))
+        for name, values in zip(_PER_LEG, (row, column, matrix[row, column]), strict=True):
+            self._legs[f"{kind}_{name}"].append(values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the record."""
+        instruments = [[getattr(i, field) for field in _FIELDS] for i in self._instruments]
+        header = {"format": FORMAT, "episodes": self._episodes, "instruments": instruments}
+        arrays: dict[str, NDArray[Any]] = {
+            "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+        }
+        for name in _PER_STEP:
+            arrays[name] = np.array(self._columns[name])
+        for name in (*_PER_INSTRUMENT, *_PER_UNDERLYING):
+            arrays[name] = _joined(self._columns[name])
+        for name, parts in self._legs.items():
+            arrays[name] = _joined(parts)
+        for name, sizes in self._sizes.items():
+            arrays[f"{name}_offset"] = np.cumsum([0, *sizes])
+        np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+class InputRecord:
+    """A record read back; iterate over it for the `Inputs` in order.
+
+    Attributes:
+        episodes: names.
+        arrays: the columns; a copy with one number changed is how a perturbation is made.
+
+    Raises:
+        ValueError: not a record, or of another format.
+    """
+
+    def __init__(
+        self,
+        episodes: Sequence[str],
+        instruments: Sequence[Instrument],
+        arrays: dict[str, NDArray[Any]],
+    ) -> None:
+        self.episodes = tuple(episodes)
+        self.instruments = tuple(instruments)
+        self.arrays = arrays
+        self._tables: dict[bytes, InstrumentTable] = {}
+
+    @classmethod
+    def load(cls, path: str | Path) -> InputRecord:
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                arrays = {name: archive[name] for name in archive.files}
+            header = json.loads(arrays.pop("header").tobytes())
+        except (OSError, KeyError, ValueError, zipfile.BadZipFile, io.UnsupportedOperation) as error:
+            raise ValueError(f"{path}: not a readable record of inputs: {error}") from None
+        if header.get("format") != FORMAT:
+            raise ValueError(f"{path}: format: got {header.get('format')!r}; allowed: {FORMAT}")
+        instruments = [
+            Instrument(**dict(zip(_FIELDS, row, strict=True))) for row in header["instruments"]
+        ]
+        return cls(header["episodes"], instruments, arrays)
+
+    def __len__(self) -> int:
+        return len(self.arrays["now"])
+
+    def __iter__(self) -> Iterator[Inputs]:
+        return (self[step] for step in range(len(self)))
+
+    def __getitem__(self, step: int) -> Inputs:
+        a = self.arrays
+        columns = self._slice("instruments", step)
+        tickers = self._slice("underlyings", step)
+        rows = a["instrument"][columns]
+        table = self._tables.get(rows.tobytes())
+        if table is None:
+            table = InstrumentTable(tuple(self.instruments[row] for row in rows))
+            self._tables[rows.tobytes()] = table
+        market = Market(
+            now=int(a["now"][step]),
+            table=table,
+            spot=a["spot"][tickers],
+            rate=float(a["rate"][step]),
+            dividend_yield=a["dividend_yield"][tickers],
+            bid=a["bid"][columns],
+            ask=a["ask"][columns],
+            vol=a["vol"][columns],
+        )
+        shape = (int(a["rows"][step]), len(table))
+        return Inputs(
+            episode=int(a["episode"][step]),
+            portfolio=Portfolio(table, a["quantity"][columns], float(a["cash"][step])),
+            market=market,
+            proposal=Proposal(
+                self._matrix("trade", step, shape),
+                asked=int(a["asked"][step]),
+                forced=self._matrix("forced", step, shape) if a["has_forced"][step] else None,
+            ),
+            external_flow=float(a["flow"][step]),
+        )
+
+    def _slice(self, name: str, step: int) -> slice:
+        offset = self.arrays[f"{name}_offset"]
+        return slice(int(offset[step]), int(offset[step + 1]))
+
+    def _matrix(self, kind: str, step: int, shape: tuple[int, int]) -> NDArray[np.float64]:
+        legs = self._slice(kind, step)
+        matrix = np.zeros(shape)
+        row, column = self.arrays[f"{kind}_row"][legs], self.arrays[f"{kind}_column"][legs]
+        matrix[row, column] = self.arrays[f"{kind}_lots"][legs]
+        return matrix
+
+
+def _joined(parts: list[Any]) -> NDArray[Any]:
+    return np.concatenate([np.asarray(part) for part in parts]) if parts else np.zeros(0)

@@ -1,0 +1,123 @@
+"""Proposals: what was asked for, beside everything that may be done instead.
+
+The layer never invents a trade that the other side cannot express. It is handed the asked-for
+trade together with the trades that could replace it, and chooses one of them: a menu's other
+rows, a continuous action scaled down towards hold, reductions that come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.market import Market
+from riskenv.portfolio import Portfolio
+
+FloatArray = NDArray[np.float64]
+
+# Shares of a held position that a reduction may close.
+CLOSE_FRACTIONS = (0.25, 0.5, 0.75, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A asked-for trade among A that could be done.
+
+    Attributes:
+        trades: (A, n) signed contracts, in the order of the market's table.
+        asked: row that was asked for.
+        forced: (A, n) the part of each row that is a reduction put before the rest; None = none.
+
+    Raises:
+        ValueError: shapes that do not match, or `asked` outside the rows.
+
+    A row that is not finite is no error: it fails every cap.
+    """
+
+    trades: FloatArray
+    asked: int = 0
+    forced: FloatArray | None = None
+
+    def __post_init__(self) -> None:
+        trades = np.array(self.trades, dtype=np.float64)
+        if trades.ndim != 2 or not len(trades):
+            raise ValueError(f"trades: got shape {trades.shape}; allowed: (A, n) with A >= 1")
+        if not 0 <= self.asked < len(trades):
+            raise ValueError(f"asked: got {self.asked}; allowed: 0 to {len(trades) - 1}")
+        object.__setattr__(self, "trades", trades)
+        if self.forced is not None:
+            forced = np.array(self.forced, dtype=np.float64)
+            if forced.shape != trades.shape:
+                raise ValueError(f"forced: got shape {forced.shape}; allowed: {trades.shape}")
+            object.__setattr__(self, "forced", forced)
+
+
+def radial(trades: FloatArray) -> FloatArray:
+    """(K, n) the trade and every smaller whole-lot version of it, largest first, nothing last.
+
+    Scaling towards hold by s in [0, 1] and cutting each leg to whole lots changes only where
+    s times a leg's size crosses a whole number; those are the rows. A trade of more than 200 lots
+    in its largest leg is cut at 200 evenly spaced scales.
+
+    Example:
+        >>> radial(np.array([2.0, -1.0, 0.0])).tolist()
+        [[2.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    """
+    size = np.abs(trades)
+    if not np.isfinite(size).all():
+        return np.stack([trades, np.zeros_like(trades)])
+    largest = min(float(size.max(initial=0.0)), 200.0)
+    legs = size[size > 0.0]
+    steps = np.arange(1.0, largest + 1.0)
+    scales = (steps[None, :] / legs[:, None]).ravel() if len(legs) <= 8 else steps / largest
+    scales = np.unique(scales[scales < 1.0])[::-1]
+    # The nudge keeps s * leg from falling just below the whole number it was built from.
+    cut = np.trunc(scales[:, None] * trades[None, :] * (1.0 + 1e-12)) + 0.0  # no -0.0
+    rows = [trades, *cut, np.zeros_like(trades)]
+    keep = [row for k, row in enumerate(rows) if k == 0 or not np.array_equal(row, rows[k - 1])]
+    return np.stack(keep)
+
+
+def closing_trades(portfolio: Portfolio, market: Market) -> FloatArray:
+    """(R, n) reductions of a book in whole lots: a quarter, half, three quarters or all of
+    everything, of each ticker's positions, and of each position by itself.
+
+    Parts of a lot are rounded up, so that a quarter of one lot closes it.
+    """
+    quantity = portfolio.quantity
+    groups: list[NDArray[np.bool_]] = [np.ones(len(quantity), dtype=bool)]
+    groups += [market.table.underlying_index == u for u in range(len(market.table.underlyings))]
+    groups += [np.arange(len(quantity)) == row for row in np.flatnonzero(quantity)]
+    rows = []
+    for group in groups:
+        for fraction in CLOSE_FRACTIONS:
+            held = np.where(group, quantity, 0.0)
+            rows.append(-np.sign(held) * np.minimum(np.ceil(fraction * np.abs(held)), np.abs(held)))
+    return np.stack(rows)
+
+
+def proposal_for(
+    trades: Sequence[float] | FloatArray, portfolio: Portfolio, market: Market, reducing: bool
+) -> Proposal:
+    """What a caller with free choice of trades (an order list, a live gate) hands to `decide`.
+
+    Rows: the trade, its radial cuts down to nothing, and, where reductions are due
+    (`reducing`), each reduction of the book alone, followed by the trade, and by half of it.
+    """
+    asked = np.asarray(trades, dtype=np.float64)
+    cuts = radial(asked)
+    if not reducing:
+        return Proposal(cuts)
+    closes = closing_trades(portfolio, market)
+    if not asked.any() or not np.isfinite(asked).all():
+        return Proposal(
+            np.concatenate([cuts, closes]), forced=np.concatenate([np.zeros_like(cuts), closes])
+        )
+    half = np.trunc(0.5 * asked)
+    return Proposal(
+        np.concatenate([cuts, closes, closes + asked, closes + half]),
+        forced=np.concatenate([np.zeros_like(cuts), closes, closes, closes]),
+    )

@@ -1,0 +1,170 @@
+"""The two matrices of a tick: X (exposures) and P (scenario P&L), kept per instant and bounded."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.instruments import Instrument, InstrumentTable
+from riskenv.market import Market
+from riskenv.measures import LINEAR
+from riskenv.portfolio_greeks import exposure_matrix
+from riskenv.scenarios import ScenarioSet, pnl_matrix
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class RiskMatrices:
+    """X and P with the row in them of each instrument of a market.
+
+    Attributes:
+        X: (R, 6) exposures of one contract; P: (R, S) its scenario P&L.
+        rows: (n,) row of each instrument of the market's table.
+    """
+
+    X: FloatArray
+    P: FloatArray
+    rows: NDArray[np.int64]
+
+
+class _Tick:
+    """Rows computed so far for one `now`, and what they were computed from."""
+
+    def __init__(self, scenarios: ScenarioSet | None, capacity: int) -> None:
+        self.scenarios = scenarios
+        size = scenarios.size if scenarios is not None else 0
+        self.row_of: dict[Instrument, int] = {}
+        self.used = 0
+        self.inputs = np.empty((capacity, 6))
+        self.X = np.empty((capacity, len(LINEAR)))
+        self.P = np.empty((capacity, size))
+
+    @property
+    def nbytes(self) -> int:
+        return self.inputs.nbytes + self.X.nbytes + self.P.nbytes
+
+    def grow(self, capacity: int) -> None:
+        for name in ("inputs", "X", "P"):
+            old = getattr(self, name)
+            new = np.empty((capacity, old.shape[1]))
+            new[: self.used] = old[: self.used]
+            setattr(self, name, new)
+
+
+class MatrixCache:
+    """Rows of X and P by instant and instrument, least recently used instants dropped first.
+
+    A row is served again only if every number it was computed from is the same to the bit, so
+    the cache changes speed and never a decision. A replayed day costs its matrices once, whatever
+    the books held on it; an instrument seen for the first time on a cached day costs one row.
+
+    Args:
+        scenarios_at: the scenarios of an instant, or None where there is no history.
+        max_bytes: memory bound over all instants kept.
+    """
+
+    def __init__(
+        self, scenarios_at: Callable[[int], ScenarioSet | None], max_bytes: int = 1 << 30
+    ) -> None:
+        self._scenarios_at = scenarios_at
+        self._max_bytes = max_bytes
+        self._ticks: OrderedDict[int, _Tick] = OrderedDict()
+        self._bytes = 0
+
+    def scenarios(self, now: int) -> ScenarioSet | None:
+        return self._tick(now, 0).scenarios
+
+    def matrices(self, market: Market) -> RiskMatrices:
+        """X and P of every instrument of `market`."""
+        tick = self._tick(market.now, len(market.table))
+        inputs = _inputs(market)
+        rows, missing = self._known_rows(tick, market.table, inputs)
+        if missing.any():
+            self._add(tick, market, inputs, rows, missing)
+        return RiskMatrices(tick.X, tick.P, rows)
+
+    def _tick(self, now: int, capacity: int) -> _Tick:
+        tick = self._ticks.get(now)
+        if tick is None:
+            tick = _Tick(self._scenarios_at(now), capacity)
+            self._ticks[now] = tick
+            self._bytes += tick.nbytes
+            while self._bytes > self._max_bytes and len(self._ticks) > 1:
+                self._bytes -= self._ticks.popitem(last=False)[1].nbytes
+        else:
+            self._ticks.move_to_end(now)
+        return tick
+
+    @staticmethod
+    def _known_rows(
+        tick: _Tick, table: InstrumentTable, inputs: FloatArray
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        row_of = tick.row_of
+        rows = np.array([row_of.get(i, -1) for i in table.instruments], dtype=np.int64)
+        # -1 reads the last row, whose comparison is then overruled.
+        same = np.zeros(len(rows), dtype=bool)
+        if row_of:
+            held = tick.inputs[: tick.used][rows]
+            same = ((held == inputs) | (np.isnan(held) & np.isnan(inputs))).all(axis=1)
+        return rows, ~same | (rows < 0)
+
+    def _add(
+        self,
+        tick: _Tick,
+        market: Market,
+        inputs: FloatArray,
+        rows: NDArray[np.int64],
+        missing: NDArray[np.bool_],
+    ) -> None:
+        part = _select(market, missing)
+        needed = tick.used + len(part.table)
+        if needed > len(tick.X):
+            self._bytes -= tick.nbytes
+            tick.grow(needed + 8)
+            self._bytes += tick.nbytes
+        # Always new rows: an assessment handed out before still reads the old ones.
+        target = np.arange(tick.used, needed, dtype=np.int64)
+        tick.used = needed
+        tick.row_of.update(zip(part.table.instruments, target.tolist(), strict=True))
+        rows[missing] = target
+        tick.inputs[target] = inputs[missing]
+        tick.X[target] = exposure_matrix(part)
+        if tick.scenarios is not None:
+            tick.P[target] = pnl_matrix(part, tick.scenarios)
+
+
+def _inputs(market: Market) -> FloatArray:
+    """(n, 6) every number a row depends on beyond the contract and the instant."""
+    ticker = market.table.underlying_index
+    return np.column_stack(
+        [
+            market.spot[ticker],
+            market.dividend_yield[ticker],
+            np.full(len(ticker), market.rate),
+            np.where(market.table.kind == 0, 0.0, market.vol),
+            market.unknown_code.astype(np.float64),
+            market.table.expiry.astype(np.float64),
+        ]
+    )
+
+
+def _select(market: Market, mask: NDArray[np.bool_]) -> Market:
+    """The market of some of the instruments; a subset in order stays in canonical order."""
+    table = market.table
+    part = InstrumentTable(tuple(table.instruments[row] for row in np.flatnonzero(mask)))
+    tickers = [table.underlyings.index(ticker) for ticker in part.underlyings]
+    return Market(
+        now=market.now,
+        table=part,
+        spot=market.spot[tickers],
+        rate=market.rate,
+        dividend_yield=market.dividend_yield[tickers],
+        bid=market.bid[mask],
+        ask=market.ask[mask],
+        vol=market.vol[mask],
+    )
