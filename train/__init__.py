@@ -12,7 +12,9 @@ import gymnasium
 
 if TYPE_CHECKING:
     from riskenv.train.adapter import OptionsEnvAdapter
-    from riskenv.train.options_env import EnvConfig, OptionsTradingEnv, TradeReport
+    from riskenv.train.book import TradeReport
+    from riskenv.train.env_config import EnvConfig
+    from riskenv.train.options_env import OptionsTradingEnv
     from riskenv.train.policies import HoldPolicy, RandomPolicy, ShortStranglePolicy
 
 __all__ = [
@@ -26,13 +28,13 @@ __all__ = [
 ]
 
 _HOME = {
-    "EnvConfig": "options_env",
+    "EnvConfig": "env_config",
     "HoldPolicy": "policies",
     "OptionsEnvAdapter": "adapter",
     "OptionsTradingEnv": "options_env",
     "RandomPolicy": "policies",
     "ShortStranglePolicy": "policies",
-    "TradeReport": "options_env",
+    "TradeReport": "book",
 }
 
 

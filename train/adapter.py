@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from riskenv.train.menu import HOLD, SLOTS_PER_UNDERLYING, closing_trades
+from riskenv.train.options_env import OptionsTradingEnv
 
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
-from riskenv.train.menu import HOLD, SLOTS_PER_UNDERLYING, closing_trades
-from riskenv.train.options_env import OptionsTradingEnv
 
 CLOSE_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 

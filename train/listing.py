@@ -11,12 +11,14 @@ is built once and shared by every env on the same market history.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Hashable
 from functools import cached_property, lru_cache
 from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
+from riskenv.train.menu import Entry, menu_of, unit_trades
 
 from riskenv.compilation import jit
 from riskenv.config import Config
@@ -24,13 +26,13 @@ from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND, Instrument, Instrumen
 from riskenv.pricing import black_scholes_price
 from riskenv.pricing.black_scholes import greeks
 from riskenv.sessions import Sessions
-from riskenv.train.menu import Entry, menu_of, unit_trades
 
 SECONDS_PER_YEAR = 365.0 * 86_400.0
 
 _UNDERLYING_SHIFT, _RIGHT_SHIFT, _EXPIRY_SHIFT = 56, 54, 36
 _STRIKE_MASK, _EXPIRY_MASK = (1 << 36) - 1, (1 << 18) - 1
 _CENTS = 100.0
+_SIGNS = np.array([0.0, 1.0, -1.0, 0.0])
 _CALL, _PUT = 1, 2  # the order of `Instrument.sort_key`
 
 # Rows of a quote matrix (rows, n). Points are per unit; the rest is currency per contract.
@@ -42,8 +44,8 @@ GREEK_ROWS = slice(DOLLAR_DELTA, VEGA + 1)
 _EXTRAS_PER_SHEET = 4096
 
 
-class MarketLike(Protocol):
-    """What the env reads of a `riskenv.data.MarketHistory`."""
+class MarketLike(Hashable, Protocol):
+    """What the env reads of a `riskenv.data.MarketHistory`; hashed by identity."""
 
     @property
     def underlyings(self) -> tuple[str, ...]: ...
@@ -62,7 +64,7 @@ class MarketLike(Protocol):
     @property
     def first_tradable(self) -> int: ...
     def implied_vol(
-        self, day: int, u: int, strike: NDArray[np.float64], years: NDArray[np.float64]
+        self, day: int, underlying: int, strike: Any, years: Any, /
     ) -> NDArray[np.float64]: ...
 
 
@@ -101,7 +103,8 @@ def key_of(underlying: int, right: int, expiry: int, strike: float) -> int:
     """Pack one contract; `expiry` is its index in the market's expiries.
 
     Example:
-        >>> key_of(0, 0, 0, 0.0) < key_of(0, 1, 3, 950.0) < key_of(0, 2, 3, 900.0) < key_of(1, 0, 0, 0)
+        >>> call, put = key_of(0, 1, 3, 950.0), key_of(0, 2, 3, 900.0)
+        >>> key_of(0, 0, 0, 0.0) < call < put < key_of(1, 0, 0, 0.0)
         True
     """
     cents = round(strike * _CENTS)
@@ -115,12 +118,14 @@ def underlying_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def strike_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,) strikes in points; 0 for an underlying."""
-    return (keys & _STRIKE_MASK) / _CENTS
+    strike: NDArray[np.float64] = (keys & _STRIKE_MASK) / _CENTS
+    return strike
 
 
 def sign_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n,) +1 call, -1 put, 0 underlying."""
-    return np.array([0.0, 1.0, -1.0, 0.0])[(keys >> _RIGHT_SHIFT) & 3]
+    sign: NDArray[np.float64] = _SIGNS[(keys >> _RIGHT_SHIFT) & 3]
+    return sign
 
 
 def expiry_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -156,6 +161,8 @@ class DaySheet:
         slots = listing.slot_keys(day)
         self.keys = np.unique(np.concatenate((listing.underlying_keys, slots)))
         self.quotes = listing.quote(day, self.keys)
+        for shared in (self.keys, self.quotes):
+            shared.setflags(write=False)
         self.slot_rows = np.searchsorted(self.keys, slots)
         self.underlying_rows = np.searchsorted(self.keys, listing.underlying_keys)
         self._extra_rows: dict[int, int] = {}
@@ -170,6 +177,12 @@ class DaySheet:
     def unit_menu(self) -> NDArray[np.float64]:
         """(A, K) the static menu rows, in lots of one."""
         return unit_trades(self._listing.menu, self.slot_rows, len(self.keys))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DaySheet:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Listing.sheet, (self._listing, self.day)
 
     def extra_quotes(self, keys: NDArray[np.int64]) -> NDArray[np.float64]:
         """(QUOTE_ROWS, e) quotes of held contracts that are not listed in a slot today."""
@@ -437,7 +450,10 @@ def _trailing_mean(values: NDArray[np.float64], window: int) -> NDArray[np.float
     count = np.concatenate(([0], np.cumsum(known)))
     end = np.arange(1, len(values) + 1)
     start = np.maximum(end - window, 0)
-    return (total[end] - total[start]) / np.maximum(count[end] - count[start], 1)
+    mean: NDArray[np.float64] = (total[end] - total[start]) / np.maximum(
+        count[end] - count[start], 1
+    )
+    return mean
 
 
 @lru_cache(maxsize=8)

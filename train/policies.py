@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
 from riskenv.train.menu import HOLD
 from riskenv.train.options_env import OptionsTradingEnv
 
