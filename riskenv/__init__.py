@@ -67,7 +67,43 @@ _HOME = {
     "save_bundle": "gate.bundle",
 }
 
-__all__ = ["__version__", *_HOME]
+__all__ = [
+    "Alert",
+    "Assessment",
+    "BreakerState",
+    "BundleError",
+    "CalendarRangeError",
+    "Caps",
+    "ConfigError",
+    "Decision",
+    "Event",
+    "EventPolicy",
+    "EventRule",
+    "FactorHistory",
+    "GapRiskMonitor",
+    "Instrument",
+    "InstrumentTable",
+    "Market",
+    "Portfolio",
+    "PortfolioGreeks",
+    "PortfolioRiskManager",
+    "Proposal",
+    "Reason",
+    "RiskGate",
+    "RiskLimits",
+    "Rung",
+    "Sessions",
+    "VarConfig",
+    "VarReport",
+    "Verdict",
+    "__version__",
+    "historical_var",
+    "load_bundle",
+    "load_config",
+    "portfolio_greeks",
+    "proposal_for",
+    "save_bundle",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -58,7 +58,7 @@ def measure(X, P, rows, before, base_pnl, trades, blocks, counts, p, change, aft
 
 @jit
 def tails_of(pnl, blocks, counts, p, worst, first, out):  # type: ignore[no-untyped-def]
-    """out[first:] = VaR and ES of each horizon, then the worst gap (0 where no jump is scheduled)."""
+    """out[first:] = VaR and ES of each horizon, then the worst gap (0 if none is due)."""
     for h in range(counts.size):
         var, shortfall = tail_of(pnl, blocks[h], blocks[h + 1], counts[h], p, worst)
         out[first + 2 * h] = var
@@ -66,7 +66,7 @@ def tails_of(pnl, blocks, counts, p, worst, first, out):  # type: ignore[no-unty
     gap = 0.0
     for s in range(blocks[counts.size], pnl.size):
         gap = gap if gap <= pnl[s] else pnl[s]  # a NaN P&L stays: not (gap <= nan)
-        if not (gap == gap):
+        if gap != gap:
             break
     out[first + 2 * counts.size] = gap
 
@@ -151,14 +151,13 @@ def lowers_risk(
     """
     used_before = utilisation(before, low, high)
     used_after = utilisation(after, low, high)
-    quiet = (used_after <= np.maximum(used_before, warn)).all(axis=1)
+    quiet = np.asarray((used_after <= np.maximum(used_before, warn)).all(axis=1))
     lower = (used_after < used_before).any(axis=1)
     if has_tails:
         tail_before, tail_after = before[..., _TAIL_RISKS], after[:, _TAIL_RISKS]
         quiet &= (tail_after >= tail_before).all(axis=1)
         lower |= (tail_after > tail_before).any(axis=1)
-    result: NDArray[np.bool_] = quiet & lower
-    return result
+    return quiet & lower
 
 
 assert MEASURES[-1] == GAP[0]  # tails_of writes the gap last

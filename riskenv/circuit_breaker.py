@@ -57,8 +57,9 @@ class BreakerState:
             >>> BreakerState.from_dict(state.to_dict()).digest == state.digest
             True
         """
-        restored = {k: math.nan if v is None else v for k, v in values.items()}
-        return cls(**{**restored, "rung": Rung[values["rung"]]})
+        restored: dict[str, Any] = {k: math.nan if v is None else v for k, v in values.items()}
+        restored["rung"] = Rung[values["rung"]]
+        return cls(**restored)
 
     @property
     def digest(self) -> str:

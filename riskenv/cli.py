@@ -24,6 +24,7 @@ PACKAGES_OF_EXTRA: dict[str, tuple[str, ...]] = {
         "arch",
         "exchange_calendars",
         "vollib",
+        "scipy",
         "torch",
         "stable_baselines3",
         "sb3_contrib",
@@ -70,6 +71,7 @@ def build_app(commands: Iterable[EntryPoint]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # in rich's markup, [train] would vanish from a help text
     )
     for command in sorted(commands, key=lambda entry: entry.name):
         extra = _extra_of(command)

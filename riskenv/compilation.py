@@ -12,9 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
-
-F = TypeVar("F", bound=Callable[..., Any])
+from typing import Any
 
 
 def source_digest() -> str:
@@ -61,15 +59,15 @@ if _CACHE:
     numba.config.CACHE_DIR = os.environ["NUMBA_CACHE_DIR"]
 
 
-def jit(function: F) -> F:
+def jit(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a kernel: IEEE arithmetic as written, division by zero gives inf, cached on disk."""
-    compiled: F = numba.njit(error_model="numpy", cache=_CACHE)(function)
+    compiled: Callable[..., Any] = numba.njit(error_model="numpy", cache=_CACHE)(function)
     return compiled
 
 
-def inline(function: F) -> F:
+def inline(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile a building block that is inlined into the kernels that call it."""
-    compiled: F = numba.njit(error_model="numpy", inline="always")(function)
+    compiled: Callable[..., Any] = numba.njit(error_model="numpy", inline="always")(function)
     return compiled
 
 
@@ -93,9 +91,7 @@ def warmup() -> None:
 
     day = 86_400 * 10**9
     closes = day * np.arange(1, 200)
-    history = FactorHistory(
-        ("A",), closes[:150], np.full((150, 1), 0.01), np.full((150, 1), -0.01)
-    )
+    history = FactorHistory(("A",), closes[:150], np.full((150, 1), 0.01), np.full((150, 1), -0.01))
     manager = PortfolioRiskManager(
         RiskLimits(caps=Caps(delta=1.0)),
         Sessions(closes - day // 4, closes),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,9 +34,10 @@ class Instrument:
         ValueError: naming the field, the value received and what is allowed.
 
     Example:
-        >>> Instrument("SPX")
-        Instrument(underlying='SPX', right='', strike=0.0, expiry=0, multiplier=1.0, currency='USD')
-        >>> Instrument("SPX", "C", strike=1250.0, expiry=1221854400_000_000_000, multiplier=100).symbol
+        >>> Instrument("SPX").symbol
+        'SPX'
+        >>> settlement = 1_221_854_400_000_000_000
+        >>> Instrument("SPX", "C", strike=1250.0, expiry=settlement, multiplier=100.0).symbol
         'SPX 2008-09-19 1250 C'
         >>> Instrument("SPX", "call", strike=1250.0, expiry=1)
         Traceback (most recent call last):
@@ -115,7 +117,7 @@ class InstrumentTable:
 
     def __post_init__(self) -> None:
         keys = [instrument.sort_key for instrument in self.instruments]
-        if any(a >= b for a, b in zip(keys, keys[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(keys)):
             raise ValueError(
                 "instruments: not in canonical order or not unique; build the table with "
                 "InstrumentTable.of(instruments)"

@@ -1,4 +1,4 @@
-"""Risk limits: hard caps per measure, and the levels around them. Degenerate ones cannot be built."""
+"""Risk limits: hard caps per measure and the levels around them; degenerate ones are refused."""
 
 from __future__ import annotations
 
@@ -88,9 +88,7 @@ class RiskLimits(Config):
         """The same for `riskenv.measures.ACCOUNT`."""
         return self._bounds_of(ACCOUNT)
 
-    def _bounds_of(
-        self, names: tuple[str, ...]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _bounds_of(self, names: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         caps = [getattr(self.caps, name) for name in names]
         low = np.array([-np.inf if cap is None else -cap for cap in caps])
         high = np.array(

@@ -199,9 +199,7 @@ class PortfolioRiskManager:
         window = self.monitor.window(market.now)
         low, high = self._low * window.cap_multiplier, self._high * window.cap_multiplier
         used = utilisation(before, low, high)
-        account = utilisation(
-            np.array([day_loss, drawdown]), self._account_low, self._account_high
-        )
+        account = utilisation(np.array([day_loss, drawdown]), self._account_low, self._account_high)
         state = climb(
             state,
             self._rung(used, account, window, 1.0),
@@ -213,9 +211,7 @@ class PortfolioRiskManager:
             equity, day_loss, drawdown, matrices, base_pnl, bounds, counts,
         )  # fmt: skip
 
-    def _blocks(
-        self, scenarios: ScenarioSet | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def _blocks(self, scenarios: ScenarioSet | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """First scenario of each block and the size of each horizon's tail."""
         if scenarios is None:
             return np.zeros(len(HORIZONS) + 2, dtype=np.int64), np.ones(len(HORIZONS), np.int64)
@@ -287,9 +283,7 @@ class PortfolioRiskManager:
             allowed[row] = True
         return allowed
 
-    def what_if(
-        self, state: BreakerState, assessment: Assessment, proposal: Proposal
-    ) -> Decision:
+    def what_if(self, state: BreakerState, assessment: Assessment, proposal: Proposal) -> Decision:
         """The decision, with the new state thrown away."""
         return self.decide(state, assessment, proposal)[1]
 
@@ -307,9 +301,7 @@ class PortfolioRiskManager:
             m.X, m.P, m.rows, a.before, a.base_pnl, trades, a.bounds, a.counts,
             self.var.tail_probability, change, after,
         )  # fmt: skip
-        shrinking(
-            a.portfolio.quantity, table.kind, table.underlying_index, trades, empty, shrinks
-        )
+        shrinking(a.portfolio.quantity, table.kind, table.underlying_index, trades, empty, shrinks)
         admissible(a.before, change, after, a.low, a.high, empty, shrinks, len(LINEAR), verdict)
         return _Candidates(after, verdict, empty, shrinks)
 
@@ -548,8 +540,7 @@ def _loss(equity: float, mark: float) -> float:
 def _unforced(proposal: Proposal) -> BoolArray:
     if proposal.forced is None:
         return np.ones(len(proposal.trades), dtype=bool)
-    result: BoolArray = ~proposal.forced.any(axis=1)
-    return result
+    return np.asarray(~proposal.forced.any(axis=1))
 
 
 def _distance(market: Market, proposal: Proposal) -> FloatArray:

@@ -63,7 +63,7 @@ class ScenarioSet:
 
 @jit
 def _sum_windows(moves, ends, sessions, out):  # type: ignore[no-untyped-def]
-    """out[u, k] = sum of the `sessions` rows of moves[:, u] that end at row ends[k], oldest first."""
+    """out[u, k] = sum of the `sessions` rows of moves[:, u] that end at ends[k], in order."""
     for k in range(ends.size):
         for u in range(moves.shape[1]):
             total = 0.0
@@ -80,7 +80,9 @@ def _exp_all(x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _option_block(spot, strike, years, rate, carry, vol, sign, base, scale, move, factor, vols, out):  # type: ignore[no-untyped-def]
+def _option_block(  # type: ignore[no-untyped-def]
+    spot, strike, years, rate, carry, vol, sign, base, scale, move, factor, vols, out
+):
     """P&L of one option over one block of scenarios with the same time to expiry left."""
     if years <= 0.0:
         for s in range(out.size):
@@ -102,8 +104,24 @@ def _option_block(spot, strike, years, rate, carry, vol, sign, base, scale, move
 
 
 @jit
-def _pnl(kind, spot, strike, years, rate, carry, vol, multiplier, known, ticker,
-         move, factor, vols, bounds, elapsed, out):  # type: ignore[no-untyped-def]  # fmt: skip
+def _pnl(  # type: ignore[no-untyped-def]
+    kind,
+    spot,
+    strike,
+    years,
+    rate,
+    carry,
+    vol,
+    multiplier,
+    known,
+    ticker,
+    move,
+    factor,
+    vols,
+    bounds,
+    elapsed,
+    out,
+):
     for i in range(kind.size):
         if not known[i]:
             out[i, :] = np.nan

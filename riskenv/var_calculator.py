@@ -59,7 +59,7 @@ def tail_of(pnl, start, stop, count, tail_probability, worst):  # type: ignore[n
     poisoned = False
     for s in range(start, stop):
         value = pnl[s]
-        poisoned |= not (value == value)
+        poisoned |= value != value
         if value < worst[count - 1]:
             k = count - 1
             while k > 0 and worst[k - 1] > value:
@@ -112,7 +112,7 @@ class VarReport:
 
     @property
     def status(self) -> str:
-        """"unknown", "breached", "warning" or "within_limits", worst first."""
+        """ "unknown", "breached", "warning" or "within_limits", worst first."""
         losses = np.append(-self.var, -self.current_exposure)
         limits = np.append(self.limit, self.limit[0])
         if np.isnan(losses).any():

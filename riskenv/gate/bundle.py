@@ -78,9 +78,7 @@ def save_bundle(manager: PortfolioRiskManager, path: str | Path) -> str:
     members[_MANIFEST] = canonical.to_bytes({**manifest, "digest": digest})
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name in sorted(members):
-            archive.writestr(
-                zipfile.ZipInfo(name, _ZIP_DATE), members[name], zipfile.ZIP_DEFLATED
-            )
+            archive.writestr(zipfile.ZipInfo(name, _ZIP_DATE), members[name], zipfile.ZIP_DEFLATED)
     return digest
 
 

@@ -5,7 +5,6 @@ No decision, Greek or VaR is in it. One zip of plain arrays (`.npz`), ragged col
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from collections.abc import Iterator, Sequence
@@ -159,7 +158,7 @@ class InputRecord:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
             header = json.loads(arrays.pop("header").tobytes())
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile, io.UnsupportedOperation) as error:
+        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
             raise ValueError(f"{path}: not a readable record of inputs: {error}") from None
         if header.get("format") != FORMAT:
             raise ValueError(f"{path}: format: got {header.get('format')!r}; allowed: {FORMAT}")

@@ -62,14 +62,10 @@ def replay(gate: RiskGate, record: InputRecord) -> Iterator[Decision]:
     for inputs in record:
         if inputs.episode != episode:
             episode, gate.state = inputs.episode, fresh
-        yield gate.decide(
-            inputs.portfolio, inputs.market, inputs.proposal, inputs.external_flow
-        )
+        yield gate.decide(inputs.portfolio, inputs.market, inputs.proposal, inputs.external_flow)
 
 
-def compare(
-    gate: RiskGate, record: InputRecord, expected: Iterable[bytes]
-) -> Replay:
+def compare(gate: RiskGate, record: InputRecord, expected: Iterable[bytes]) -> Replay:
     """Re-decide a record and compare with the decisions' bytes.
 
     Raises:
@@ -120,9 +116,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("inputs", type=Path)
     parser.add_argument("--expect", type=Path, required=True, metavar="DECISIONS")
     options = parser.parse_args(arguments)
-    result = compare(
-        RiskGate.load(options.bundle), InputRecord.load(options.inputs), read_decisions(options.expect)
-    )
+    gate, record = RiskGate.load(options.bundle), InputRecord.load(options.inputs)
+    result = compare(gate, record, read_decisions(options.expect))
     summary = {
         "decisions": result.decisions,
         "identical": result.identical,

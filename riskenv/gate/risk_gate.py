@@ -37,8 +37,8 @@ class RiskGate:
         >>> from riskenv import PortfolioRiskManager, Sessions
         >>> hour = 3_600_000_000_000
         >>> days = np.arange(10) * 24 * hour
-        >>> limits = RiskLimits(caps=Caps(delta=100))
-        >>> gate = RiskGate(PortfolioRiskManager(limits, Sessions(days + 14 * hour, days + 21 * hour)))
+        >>> sessions = Sessions(days + 14 * hour, days + 21 * hour)
+        >>> gate = RiskGate(PortfolioRiskManager(RiskLimits(caps=Caps(delta=100)), sessions))
         >>> spy = Instrument("SPY")
         >>> table = InstrumentTable.of([spy])
         >>> market = Market(15 * hour, table, np.array([400.0]), 0.02, np.array([0.0]),
@@ -86,9 +86,7 @@ class RiskGate:
         """
         if isinstance(trades, Mapping):
             trades = _columns(market, trades)
-        self.state, assessment = self.manager.assess(
-            self.state, portfolio, market, external_flow
-        )
+        self.state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
         proposal = proposal_for(trades, portfolio, market, assessment.reducing)
         self.state, decision = self.manager.decide(self.state, assessment, proposal)
         return decision
@@ -97,9 +95,7 @@ class RiskGate:
         self, portfolio: Portfolio, market: Market, proposal: Proposal, external_flow: float = 0.0
     ) -> Decision:
         """The same for a caller who lists the trades that may stand in for the request."""
-        self.state, assessment = self.manager.assess(
-            self.state, portfolio, market, external_flow
-        )
+        self.state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
         self.state, decision = self.manager.decide(self.state, assessment, proposal)
         return decision
 
