@@ -27,6 +27,7 @@ class MarketConfig(Config):
         innovations: "skewt" (Hansen 1994) or "t" (standardised Student-t).
         forecast_sessions: sessions the variance forecast is averaged over; 21 is about 30
             calendar days.
+        refit_blend_sessions: sessions over which a January's new parameters are phased in.
         variance_premium: implied variance = (1 + this) * forecast variance.
         vix_to_atm: at-the-money 30-day volatility of SPX = this * VIX / 100.
         mean_reversion: speed, per year, at which variance returns to its long-run level.
@@ -54,7 +55,8 @@ class MarketConfig(Config):
     volatility_model: Literal["gjr", "garch"] = "gjr"
     innovations: Literal["skewt", "t"] = "skewt"
     forecast_sessions: int = Field(default=21, ge=1, le=252)
-    variance_premium: float = Field(default=0.05, ge=-0.5, le=2.0)
+    refit_blend_sessions: int = Field(default=63, ge=0, le=126)
+    variance_premium: float = Field(default=0.035, ge=-0.5, le=2.0)
     vix_to_atm: float = Field(default=0.925, gt=0.5, le=1.2)
     mean_reversion: float = Field(default=4.0, gt=0.0, le=20.0)
     short_variance_floor: float = Field(default=0.5, gt=0.0, le=1.0)

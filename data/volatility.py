@@ -40,7 +40,8 @@ def implied_volatilities(prices: PriceHistory, config: MarketConfig) -> Volatili
     """At-the-money volatilities from VIX where it is known, else from the model.
 
     Model: variance = (1 + premium) * 252 * mean forecast variance over the next sessions,
-    refitted at each January's first session on the returns before it. VIX, where known that day:
+    refitted at each January's first session on the returns before it, the new parameters phased
+    in over a quarter. VIX, where known that day:
     `vix_to_atm * VIX / 100` for SPX, and for every other underlying that times the ratio of its
     model volatility to that of SPX.
 
@@ -61,6 +62,7 @@ def implied_volatilities(prices: PriceHistory, config: MarketConfig) -> Volatili
                 log_return[:, column],
                 refit_rows,
                 config.forecast_sessions,
+                config.refit_blend_sessions,
                 config.volatility_model,
                 config.innovations,
             )

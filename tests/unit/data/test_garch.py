@@ -84,25 +84,36 @@ def test_the_downside_moment_is_that_of_a_skewed_density(returns: NDArray[np.flo
 
 
 def test_forecasts_do_not_change_when_later_returns_do(returns: NDArray[np.float64]) -> None:
-    before = rolling_forecast(returns[:2000], [800, 1400], 21)
+    before = rolling_forecast(returns[:2000], [800, 1400], 21, blend=60)
     changed = returns[:2000].copy()
     changed[1700:] *= 3.0
-    after = rolling_forecast(changed, [800, 1400], 21)
+    after = rolling_forecast(changed, [800, 1400], 21, blend=60)
     assert before[:1700].tobytes() == after[:1700].tobytes()
     assert (before[1700:] != after[1700:]).all()
 
 
 def test_a_refit_uses_only_the_returns_before_it(returns: NDArray[np.float64]) -> None:
-    forecast = rolling_forecast(returns[:2000], [800, 1400], 21)
+    forecast = rolling_forecast(returns[:2000], [800, 1400], 21, blend=0)
     fit = fit_garch(returns[1:1400])
     wanted = fit.mean_forecast(fit.next_variances(returns[1:2000])[1399:], 21) / 1e4
     np.testing.assert_array_equal(forecast[1400:], wanted)
 
 
+def test_new_parameters_are_phased_in(returns: NDArray[np.float64]) -> None:
+    # The first 800 returns are doubled, so that the two fits disagree.
+    returns = np.where(np.arange(2000) < 800, 2.0, 1.0) * returns[:2000]
+    blended = rolling_forecast(returns, [800, 1400], 21, blend=4)
+    new = rolling_forecast(returns, [800, 1400], 21, blend=0)
+    old = rolling_forecast(returns, [800], 21, blend=0)
+    share = (blended - old)[1400:1406] / (new - old)[1400:1406]
+    np.testing.assert_allclose(share, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0], rtol=1e-6)
+    assert blended[:1400].tobytes() == old[:1400].tobytes()
+
+
 @pytest.mark.parametrize("rows", [[], [200]])
 def test_too_short_a_past_is_refused(returns: NDArray[np.float64], rows: list[int]) -> None:
     with pytest.raises(ValueError, match="at least 250 returns"):
-        rolling_forecast(returns, rows, 21)
+        rolling_forecast(returns, rows, 21, blend=0)
 
 
 def test_a_missing_return_is_refused(returns: NDArray[np.float64]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -145,10 +144,12 @@ def test_a_mapping_changes_only_its_keys(market: MarketHistory) -> None:
         ("first_tradable_year", 1999),
         ("volatility_model", "egarch"),
         ("rate", float("nan")),
+        ("rate", "2%"),
+        ("dividend_yield", {"SPX": 2.0}),
         ("vix_to_atmm", 0.9),
     ],
 )
-def test_a_bad_configuration_names_its_key(key: str, value: object, tmp_path: Path) -> None:
+def test_a_bad_configuration_names_its_key(key: str, value: object) -> None:
     with pytest.raises(ConfigError, match=key):
         load_market({key: value})
 

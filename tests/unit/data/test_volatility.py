@@ -35,7 +35,9 @@ def row_of(prices: PriceHistory, date: str) -> int:
     return int(np.searchsorted(session_dates(prices.sessions), np.datetime64(date)))
 
 
-@pytest.mark.parametrize("date", ["2001-01-02", "2008-10-10", "2014-01-03", "2018-02-05"])
+@pytest.mark.parametrize(
+    "date", ["2001-01-02", "2005-02-01", "2008-10-10", "2014-01-03", "2018-02-05"]
+)
 def test_a_truncated_history_gives_the_same_bits(
     prices: PriceHistory, whole: VolatilityHistory, date: str
 ) -> None:
@@ -62,6 +64,15 @@ def test_trading_opens_with_2001_after_two_years_of_burn_in(
     prices: PriceHistory, whole: VolatilityHistory
 ) -> None:
     assert str(session_dates(prices.sessions)[whole.first_tradable]) == "2001-01-02"
+
+
+def test_no_refit_moves_the_volatility_by_itself(
+    prices: PriceHistory, whole: VolatilityHistory
+) -> None:
+    # On the first session of 2005 both indices fell by about 1 %: volatility cannot collapse.
+    day = row_of(prices, "2005-01-03")
+    move = np.log(whole.vol_30d[day] / whole.vol_30d[day - 1])
+    assert (np.abs(move) < 0.1).all()
 
 
 def test_vix_counts_only_on_the_days_it_is_known(prices: PriceHistory) -> None:
