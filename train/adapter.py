@@ -2,44 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from riskenv.train.menu import HOLD, SLOTS_PER_UNDERLYING, closing_trades
 from riskenv.train.options_env import OptionsTradingEnv
+from riskenv.wrappers.adapter import Adapter, Traits
 
+from riskenv.factor_history import FactorHistory
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
+from riskenv.sessions import Sessions
 
 CLOSE_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@dataclass(frozen=True)
-class OptionsEnvTraits:
-    """What cannot be inferred from the env.
-
-    Attributes:
-        fills: "now": trades fill at the quotes of the snapshot.
-        units: of a trade.
-        unasked: changes of the book that no action asked for.
-        whole_lots: whether options trade in whole contracts; shares always do.
-    """
-
-    fills: str = "now"
-    units: str = "contracts"
-    unasked: tuple[str, ...] = ("expiry", "margin_call")
-    whole_lots: bool = True
-
-
-class OptionsEnvAdapter:
+class OptionsEnvAdapter(Adapter):
     """Answers all the questions of the adapter protocol, exactly; it keeps no state.
 
     Every method takes the env, bare or wrapped, and changes nothing in it.
     """
 
-    traits = OptionsEnvTraits()
+    traits = Traits(fills="now", unasked=("expiry", "margin_call"), whole_lots=True)
 
     def snapshot(self, env: Any, obs: Any = None, info: Any = None) -> tuple[Portfolio, Market]:
         """What is held and at what market, at the close of the decision."""
@@ -94,6 +79,16 @@ class OptionsEnvAdapter:
                 action[[size - width + u for u in group]] = fraction
                 actions.append(action)
         return actions
+
+    def sessions(self, env: Any) -> Sessions:
+        """The calendar, which reaches past the end of the price history."""
+        sessions: Sessions = _base(env).market.future_sessions
+        return sessions
+
+    def factor_history(self, env: Any) -> FactorHistory:
+        """Daily moves of spot and volatility over the whole history."""
+        history: FactorHistory = _base(env).market.factor_history()
+        return history
 
 
 def _encode_box(

@@ -230,6 +230,11 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         return self._book.table()
 
     @property
+    def market(self) -> MarketLike:
+        """The market history that is replayed."""
+        return self._listing.market
+
+    @property
     def underlyings(self) -> tuple[str, ...]:
         """Tickers, in the order of `table.underlyings`, (U,)."""
         return self._listing.market.underlyings

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.decision import Decision
 from riskenv.instruments import Instrument, InstrumentTable
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
@@ -128,6 +129,25 @@ class InputRecorder:
         for name, sizes in self._sizes.items():
             arrays[f"{name}_offset"] = np.cumsum([0, *sizes])
         np.savez_compressed(path, **arrays)  # type: ignore[arg-type]
+
+
+class Recording:
+    """Inputs and decisions side by side, as a run makes them.
+
+    Attributes:
+        inputs: what is saved as the record.
+        decisions: the bytes of each decision, in the same order.
+    """
+
+    def __init__(self) -> None:
+        self.inputs = InputRecorder()
+        self.decisions: list[bytes] = []
+
+    def add(
+        self, portfolio: Portfolio, market: Market, proposal: Proposal, decision: Decision
+    ) -> None:
+        self.inputs.add(portfolio, market, proposal)
+        self.decisions.append(decision.to_bytes())
 
 
 class InputRecord:
