@@ -201,13 +201,6 @@ def test_every_declared_command_can_be_loaded() -> None:
     assert all(callable(entry.load()) for entry in installed.values())
 
 
-def test_every_kind_of_test_is_run_or_a_benchmark() -> None:
-    folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
-    kinds = {path.relative_to(ROOT).parts[1] for path in folders}
-    paths = PROJECT["tool"]["pytest"]["ini_options"]["testpaths"]
-    assert kinds - {"benchmarks"} <= {path.removeprefix("tests/") for path in paths}
-
-
 def test_every_make_target_that_a_reader_is_told_of_exists() -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     told = set()
