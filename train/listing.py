@@ -22,6 +22,7 @@ from riskenv.train.menu import Entry, menu_of, unit_trades
 
 from riskenv.compilation import jit
 from riskenv.config import Config
+from riskenv.factor_history import FactorHistory
 from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND, Instrument, InstrumentTable
 from riskenv.pricing import black_scholes_price
 from riskenv.pricing.black_scholes import greeks
@@ -52,6 +53,8 @@ class MarketLike(Hashable, Protocol):
     @property
     def sessions(self) -> Sessions: ...
     @property
+    def future_sessions(self) -> Sessions: ...
+    @property
     def expiries(self) -> NDArray[np.int64]: ...
     @property
     def spot(self) -> NDArray[np.float64]: ...
@@ -66,6 +69,7 @@ class MarketLike(Hashable, Protocol):
     def implied_vol(
         self, day: int, underlying: int, strike: Any, years: Any, /
     ) -> NDArray[np.float64]: ...
+    def factor_history(self) -> FactorHistory: ...
 
 
 class ListingConfig(Config):
@@ -468,6 +472,10 @@ def requirement(quotes: NDArray[np.float64], quantity: NDArray[np.float64]) -> f
     Args:
         quotes: (QUOTE_ROWS, n).
         quantity: (n,) signed contracts.
+
+    It is held against equity at mid, which has the price of each short taken off already. The
+    rule counts that price once (an option has no value in a margin account's equity), so a call
+    here comes somewhat earlier.
 
     Source: FINRA rule 4210(f)(2)(E) for options, Regulation T (12 CFR 220.12) for shares.
     """

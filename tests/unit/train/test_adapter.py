@@ -1,0 +1,99 @@
+"""The env's adapter: what it previews happens, and what it encodes trades exactly that."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from riskenv.train import OptionsEnvAdapter, OptionsTradingEnv, RandomPolicy
+
+CONFIG = {"max_lots": 3, "max_shares": 100, "menu_lots": 3}
+
+
+def rollout(market, convention, steps=120):
+    env = OptionsTradingEnv(convention, market=market, config=CONFIG)
+    env.reset(seed=2)
+    policy = RandomPolicy(5)
+    for _ in range(steps):
+        yield env, env.risk_adapter, policy.act(env, None)
+
+
+@pytest.mark.parametrize("convention", ["discrete", "box"])
+def test_every_previewed_action_can_be_encoded_back(market, convention):
+    for env, adapter, action in rollout(market, convention):
+        trades = adapter.preview(env, action)
+        for proposed in (action, None):
+            encoded = adapter.encode(env, trades, proposed)
+            if proposed is not None:
+                assert encoded is not None
+            if encoded is not None:
+                assert env.action_space.contains(encoded)
+                assert np.array_equal(adapter.preview(env, encoded), trades)
+        env.step(action)
+
+
+def test_the_box_encodes_any_whole_trade_in_the_slots(market):
+    random = np.random.default_rng(0)
+    for env, adapter, action in rollout(market, "box"):
+        trades = np.zeros(len(env.table))
+        for row in env.slot_rows:
+            trades[row] = random.integers(-3, 4)
+        trades[env.table.kind == 0] = random.integers(-100, 101, 2)
+        assert adapter.encode(env, trades, action) is not None
+        env.step(action)
+
+
+def test_the_box_encodes_full_and_partial_closes_of_what_left_the_slots(market):
+    closed = 0
+    for env, adapter, action in rollout(market, "box"):
+        for fraction in (0.25, 0.5, 0.75, 1.0):
+            trades = -np.rint(fraction * env.quantity) + 0.0
+            assert adapter.encode(env, trades, None) is not None
+        off = np.ones(len(env.table), dtype=bool)
+        off[env.slot_rows] = False
+        closed += np.count_nonzero(env.quantity[off & (env.table.kind != 0)])
+        env.step(action)
+    assert closed > 0
+
+
+def test_what_no_action_trades_is_none(market):
+    for env, _, action in rollout(market, "box", steps=40):
+        env.step(action)
+    adapter, n = env.risk_adapter, len(env.table)
+    off = np.setdiff1d(np.flatnonzero(env.table.kind != 0), env.slot_rows)
+    wider = np.zeros(n)
+    wider[off[0]] = np.sign(env.quantity[off[0]])  # adds to a position that has left the slots
+    for trades in (np.full(n, 0.5), np.full(n, 1e6), np.full(n, np.nan), np.zeros(n + 1), wider):
+        assert adapter.encode(env, trades, action) is None
+    menu = OptionsTradingEnv("discrete", market=market)
+    menu.reset(seed=0)
+    assert menu.risk_adapter.encode(menu, np.ones(len(menu.table)), 0) is None
+
+
+def test_preview_all_is_preview_of_each_row(market):
+    for env, adapter, action in rollout(market, "discrete"):
+        every = adapter.preview_all(env)
+        for row in range(len(env.action_names)):
+            assert np.array_equal(every[row], adapter.preview(env, row))
+        env.step(action)
+    box = OptionsTradingEnv("box", market=market)
+    box.reset(seed=0)
+    assert box.risk_adapter.preview_all(box) is None
+    with pytest.raises(TypeError, match="'discrete'"):
+        box.preview_all()
+
+
+@pytest.mark.parametrize("convention", ["discrete", "box"])
+def test_fallbacks_hold_first_and_then_only_hedge_or_close(market, convention):
+    for env, adapter, action in rollout(market, convention, steps=60):
+        trades = [adapter.preview(env, fallback) for fallback in adapter.fallbacks(env)]
+        assert not trades[0].any()
+        for trade in trades[1:]:
+            option = env.table.kind != 0
+            assert (np.abs(env.quantity + trade) <= np.abs(env.quantity))[option].all()
+        assert not (env.quantity + trades[-1]).any()  # the last one closes everything
+        env.step(action)
+
+
+def test_traits_say_what_happens_unasked():
+    assert OptionsEnvAdapter.traits.fills == "now"
+    assert set(OptionsEnvAdapter.traits.unasked) == {"expiry", "margin_call"}
