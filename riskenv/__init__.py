@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from riskenv.version import __version__
 
 if TYPE_CHECKING:
+    from riskenv.assessment import Assessment
     from riskenv.circuit_breaker import BreakerState, Rung
     from riskenv.config import ConfigError, load_config
     from riskenv.decision import Alert, Decision, Reason, Verdict
@@ -25,14 +26,14 @@ if TYPE_CHECKING:
     from riskenv.market import Market
     from riskenv.portfolio import Portfolio
     from riskenv.portfolio_greeks import PortfolioGreeks, portfolio_greeks
-    from riskenv.portfolio_risk_manager import Assessment, PortfolioRiskManager
+    from riskenv.portfolio_risk_manager import PortfolioRiskManager
     from riskenv.projection import Proposal, proposal_for
     from riskenv.sessions import CalendarRangeError, Sessions
     from riskenv.var_calculator import VarConfig, VarReport, historical_var
 
 _HOME = {
     "Alert": "decision",
-    "Assessment": "portfolio_risk_manager",
+    "Assessment": "assessment",
     "BreakerState": "circuit_breaker",
     "BundleError": "gate.bundle",
     "CalendarRangeError": "sessions",

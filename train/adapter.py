@@ -82,13 +82,11 @@ class OptionsEnvAdapter(Adapter):
 
     def sessions(self, env: Any) -> Sessions:
         """The calendar, which reaches past the end of the price history."""
-        sessions: Sessions = _base(env).market.future_sessions
-        return sessions
+        return _base(env).market.future_sessions
 
     def factor_history(self, env: Any) -> FactorHistory:
         """Daily moves of spot and volatility over the whole history."""
-        history: FactorHistory = _base(env).market.factor_history()
-        return history
+        return _base(env).market.factor_history()
 
 
 def _encode_box(

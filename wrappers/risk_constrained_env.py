@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from riskenv.wrappers.adapter import Adapter
 from riskenv.wrappers.penalties import PenaltyConfig, correction_penalty, var_penalty
 
+from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.config import ConfigError, ConfigT, load_config
 from riskenv.decision import Decision, Verdict
@@ -23,7 +24,7 @@ from riskenv.gate.bundle import save_bundle
 from riskenv.gate.input_record import Recording
 from riskenv.limits import RiskLimits
 from riskenv.measures import INDEX, MEASURES
-from riskenv.portfolio_risk_manager import Assessment, PortfolioRiskManager
+from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
 from riskenv.sessions import Sessions
 from riskenv.var_calculator import VarConfig
@@ -378,4 +379,4 @@ def _adapter_of(env: gymnasium.Env[Any, Any], adapter: Adapter | None) -> Adapte
 
 
 def _config(model: type[ConfigT], source: ConfigT | Source) -> ConfigT:
-    return source if isinstance(source, model) else load_config(model, source)
+    return load_config(model, source) if isinstance(source, Mapping | str | Path) else source
