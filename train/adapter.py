@@ -22,9 +22,13 @@ class OptionsEnvAdapter(Adapter):
     """Answers all the questions of the adapter protocol, exactly; it keeps no state.
 
     Every method takes the env, bare or wrapped, and changes nothing in it.
+
+    Args:
+        whole_lots: whether the env trades options in whole contracts; its `risk_adapter` knows.
     """
 
-    traits = Traits(fills="now", unasked=("expiry", "margin_call"), whole_lots=True)
+    def __init__(self, whole_lots: bool = True) -> None:
+        self.traits = Traits(fills="now", unasked=("expiry", "margin_call"), whole_lots=whole_lots)
 
     def snapshot(self, env: Any, obs: Any = None, info: Any = None) -> tuple[Portfolio, Market]:
         """What is held and at what market, at the close of the decision."""

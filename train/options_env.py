@@ -331,7 +331,7 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """How the risk layer reads and drives this env."""
         from riskenv.train.adapter import OptionsEnvAdapter
 
-        return OptionsEnvAdapter()
+        return OptionsEnvAdapter(whole_lots=self._whole_lots)
 
     # ------------------------------------------------------------------ actions to trades
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from riskenv.factor_history import FactorHistory
 from riskenv.sessions import Sessions
 
 HOUR = 3_600 * 10**9
@@ -26,6 +27,13 @@ class SyntheticMarket:
     rate: float
     dividend_yield: NDArray[np.float64]
     first_tradable: int
+    future_sessions: Sessions
+
+    def factor_history(self):
+        moves = np.diff(np.log(self.spot), axis=0)
+        return FactorHistory(
+            self.underlyings, self.sessions.closes[1:], moves, np.zeros_like(moves)
+        )
 
     def implied_vol(self, day, underlying, strike, years):
         return np.full(np.shape(strike), self.vol_30d[day, underlying])
@@ -56,6 +64,7 @@ def synthetic_market(days: int = 320, seed: int = 0, crash: float = 0.0) -> Synt
         rate=rate,
         dividend_yield=dividend,
         first_tradable=21,
+        future_sessions=Sessions(closes - 6 * HOUR, closes),
     )
 
 

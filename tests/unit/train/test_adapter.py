@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from riskenv.train import OptionsEnvAdapter, OptionsTradingEnv, RandomPolicy
+from riskenv.train import OptionsTradingEnv, RandomPolicy
 
 CONFIG = {"max_lots": 3, "max_shares": 100, "menu_lots": 3}
 
@@ -94,6 +94,21 @@ def test_fallbacks_hold_first_and_then_only_hedge_or_close(market, convention):
         env.step(action)
 
 
-def test_traits_say_what_happens_unasked():
-    assert OptionsEnvAdapter.traits.fills == "now"
-    assert set(OptionsEnvAdapter.traits.unasked) == {"expiry", "margin_call"}
+@pytest.mark.parametrize(
+    ("convention", "menu_lots", "whole"),
+    [("discrete", 5.0, True), ("discrete", 2.5, False), ("box", 2.5, True)],
+)
+def test_traits_say_what_happens_unasked_and_whether_lots_are_whole(
+    market, convention, menu_lots, whole
+):
+    env = OptionsTradingEnv(convention, market=market, config={"menu_lots": menu_lots})
+    traits = env.risk_adapter.traits
+    assert traits.fills == "now"
+    assert set(traits.unasked) == {"expiry", "margin_call"}
+    assert traits.whole_lots is whole
+
+
+def test_the_adapter_knows_the_calendar_and_the_factor_moves(market):
+    env = OptionsTradingEnv("box", market=market)
+    assert env.risk_adapter.sessions(env) is market.future_sessions
+    assert env.risk_adapter.factor_history(env).underlyings == market.underlyings
