@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from riskenv.wrappers.actions import in_space, scaled, squared_change
 from riskenv.wrappers.adapter import Adapter
 from riskenv.wrappers.penalties import PenaltyConfig, correction_penalty, var_penalty
 
@@ -117,6 +118,7 @@ class RiskConstrainedEnv(
             raise ConfigError(f"correction: got {correction!r}; allowed: 'auto', 'none'")
         if not isinstance(env.action_space, spaces.Discrete | spaces.Box):
             raise ConfigError(f"action_space: got {env.action_space}; allowed: Discrete or Box")
+        self._actions: spaces.Discrete | spaces.Box = env.action_space
         self.adapter = _adapter_of(env, adapter)
         sessions = sessions if sessions is not None else self.adapter.sessions(env)
         if sessions is None:
@@ -200,7 +202,7 @@ class RiskConstrainedEnv(
     def _constrain(self, action: Any) -> tuple[Any, tuple[float, float]]:
         """(action to execute, penalties); keeps the decision and records its inputs."""
         a = self.assessment
-        usable = self._usable(action)
+        usable = in_space(self._actions, action)
         if usable:
             actions, proposal = [action], Proposal(self._preview(action)[None, :])
             _, decision = self.manager.decide(self._state, a, proposal)
@@ -225,43 +227,43 @@ class RiskConstrainedEnv(
 
     def _alternatives(self, action: Any | None) -> tuple[list[Any], Proposal]:
         """Everything that could be done instead, with the request's row; hold asked for None."""
-        if isinstance(self.action_space, spaces.Discrete):
-            start = int(self.action_space.start)
-            actions: list[Any] = list(range(start, start + int(self.action_space.n)))
-            asked = 0 if action is None else int(action) - start
-            return actions, Proposal(self._menu(), asked)
-        fallbacks = self.adapter.fallbacks(self.env)
+        space = self._actions
+        if isinstance(space, spaces.Discrete):
+            start = int(space.start)
+            actions: list[Any] = list(range(start, start + int(space.n)))
+            menu = self._menu()
+            asked = _hold_row(menu) if action is None else int(action) - start
+            return actions, Proposal(menu, asked)
+        # Without a hold among the alternatives nothing could be blocked.
+        fallbacks = self.adapter.fallbacks(self.env) or [scaled(space, np.zeros(space.shape), 0.0)]
         if action is None:
-            action = fallbacks[0] if fallbacks else np.zeros_like(self.action_space.sample())
+            action = fallbacks[0]
         # A fallback that trades is a reduction, and wholly the layer's doing.
-        actions = [action, *(self._scaled(action, scale) for scale in RADIAL_SCALES)]
+        actions = [action, *(scaled(space, action, scale) for scale in RADIAL_SCALES)]
         trades = [self._preview(choice) for choice in actions]
         closing = [self._preview(choice) for choice in fallbacks]
         forced = [np.zeros_like(trades[0]) for _ in trades] + closing
         actions, trades = actions + fallbacks, trades + closing
         if self.assessment.reducing and closing:
-            mixed = self._after_reduction(action, closing)
+            mixed = self._after_reduction(space, action, closing)
             actions += [choice for choice, _ in mixed]
             trades += [self._preview(choice) for choice, _ in mixed]
             forced += [first for _, first in mixed]
         return actions, Proposal(np.stack(trades), 0, np.stack(forced))
 
     def _after_reduction(
-        self, action: Any, closing: list[NDArray[np.float64]]
+        self, space: spaces.Box, action: Any, closing: list[NDArray[np.float64]]
     ) -> list[tuple[Any, NDArray[np.float64]]]:
         """Actions that reduce as the layer would by itself and then do (part of) the request."""
         choices = Proposal(np.stack(closing))
         reduction = self.manager.what_if(self._state, self.assessment, choices).trades
         mixed = []
         for scale in AFTER_REDUCTION:
-            rest = self._preview(self._scaled(action, scale))
+            rest = self._preview(scaled(space, action, scale))
             both = self.adapter.encode(self.env, reduction + rest, action)
-            if both is not None:
+            if both is not None and in_space(space, both):
                 mixed.append((both, reduction))
         return mixed
-
-    def _scaled(self, action: Any, scale: float) -> Any:
-        return (np.asarray(action) * scale).astype(self.action_space.dtype)
 
     def _menu(self) -> NDArray[np.float64]:
         trades = self.adapter.preview_all(self.env)
@@ -275,25 +277,12 @@ class RiskConstrainedEnv(
     def _preview(self, action: Any) -> NDArray[np.float64]:
         return self.adapter.preview(self.env, action)
 
-    def _usable(self, action: Any) -> bool:
-        """Whether the action is one: in the space, and no NaN."""
-        try:
-            array = np.asarray(action, dtype=self.action_space.dtype)
-        except (TypeError, ValueError):
-            return False
-        if isinstance(self.action_space, spaces.Box) and not np.isfinite(array).all():
-            return False
-        return bool(self.action_space.contains(array if array.ndim else array[()]))
-
     def _correction_penalty(self, asked: Any | None, executed: Any, decision: Decision) -> float:
         # A reduction that the layer orders is not the agent's doing.
         if not decision.changed or decision.verdict is Verdict.REDUCE or asked is None:
             return 0.0
-        if isinstance(self.action_space, spaces.Box):
-            width = self.action_space.high - self.action_space.low
-            change = (np.asarray(asked) - np.asarray(executed)) / width
-            return correction_penalty(float(np.mean(np.square(change))), self.penalty)
-        return correction_penalty(1.0, self.penalty)
+        change = squared_change(self.action_space, asked, executed)
+        return correction_penalty(change, self.penalty)
 
     # -- what the layer sees --------------------------------------------------------------------
 
@@ -376,6 +365,11 @@ def _adapter_of(env: gymnasium.Env[Any, Any], adapter: Adapter | None) -> Adapte
             f"adapter: got {type(adapter).__name__}; allowed: a riskenv.wrappers.Adapter"
         )
     return adapter
+
+
+def _hold_row(menu: NDArray[np.float64]) -> int:
+    """The first row that trades nothing; where every row trades, the one that trades least."""
+    return int(np.argmin(np.nan_to_num(np.abs(menu), nan=np.inf).sum(axis=1)))
 
 
 def _config(model: type[ConfigT], source: ConfigT | Source) -> ConfigT:
