@@ -155,6 +155,7 @@ class RiskConstrainedEnv(
         obs, info = self.env.reset(seed=seed, options=options)
         if not self._carry_state:
             self._state = BreakerState()
+        self._begin_recorded_episode()
         self.last_decision = None
         self._assess(obs, info)
         return self._observe(obs), info
@@ -314,9 +315,26 @@ class RiskConstrainedEnv(
         """Write this very layer as a bundle for `riskenv.RiskGate.load`; returns its digest."""
         return save_bundle(self.manager, path)
 
-    def record_to(self, recording: Recording | None) -> None:
-        """Keep the inputs and the bytes of every decision from now on; None stops it."""
-        self._recording = recording
+    def record_to(self, recording: Recording | None, name: str = "episode") -> None:
+        """Keep the inputs and the bytes of every decision from now on; None stops it.
+
+        Each reset begins an episode of the record, called `name` and its number.
+
+        Raises:
+            RuntimeError: an episode is under way, or the state is carried over resets; a replay
+                starts every episode from a fresh state, so the run must do so too.
+        """
+        if recording is not None and (self.last_decision is not None or self._carry_state):
+            why = "carry_state is on" if self._carry_state else "an episode is under way"
+            raise RuntimeError(f"record_to: {why}; allowed: episodes that start from a fresh state")
+        self._recording, self._recorded, self._record_name = recording, 0, name
+        if self._assessment is not None:
+            self._begin_recorded_episode()
+
+    def _begin_recorded_episode(self) -> None:
+        if self._recording is not None:
+            self._recording.inputs.begin_episode(f"{self._record_name} {self._recorded}")
+            self._recorded += 1
 
     # -- observation ----------------------------------------------------------------------------
 
