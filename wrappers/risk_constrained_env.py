@@ -372,6 +372,7 @@ class RiskConstrainedEnv(
 
 def _adapter_of(env: gymnasium.Env[Any, Any], adapter: Adapter | None) -> Adapter:
     if adapter is None:
+        _refuse_action_wrappers(env)
         adapter = getattr(env.unwrapped, "risk_adapter", None)
     if adapter is None:
         raise ConfigError(
@@ -383,6 +384,18 @@ def _adapter_of(env: gymnasium.Env[Any, Any], adapter: Adapter | None) -> Adapte
             f"adapter: got {type(adapter).__name__}; allowed: a riskenv.wrappers.Adapter"
         )
     return adapter
+
+
+def _refuse_action_wrappers(env: gymnasium.Env[Any, Any]) -> None:
+    """An env's own adapter reads the bare env, and would preview another action than is done."""
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.ActionWrapper):
+            raise ConfigError(
+                f"env: got a {type(env).__name__} inside, which changes actions after they were "
+                "judged; put it around RiskConstrainedEnv, or pass adapter=... that reads through "
+                "it"
+            )
+        env = env.env
 
 
 def _hold_row(menu: NDArray[np.float64]) -> int:
