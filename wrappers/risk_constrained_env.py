@@ -345,9 +345,10 @@ class RiskConstrainedEnv(
         return (*used, "rung", "time_to_event")
 
     def _extended_space(self, space: spaces.Space[Any]) -> spaces.Box:
-        if not isinstance(space, spaces.Box) or len(space.shape) != 1:
+        floats = np.issubdtype(space.dtype or object, np.floating)
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not floats:
             raise ConfigError(
-                f"observe_risk: the observation space is {space}; allowed: a flat Box"
+                f"observe_risk: the observation space is {space}; allowed: a flat Box of floats"
             )
         high = [OBSERVED_UTILISATION] * len(self._observed) + [1.0, 1.0]
         return spaces.Box(
