@@ -127,14 +127,16 @@ class RiskConstrainedEnv(
                 "riskenv.data.exchange_sessions('2015-01-01', '2026-12-31')"
             )
         self.manager = PortfolioRiskManager(
-            _config(RiskLimits, limits),
+            _config("limits", RiskLimits, limits),
             sessions,
             history=history if history is not None else self.adapter.factor_history(env),
-            var=_config(VarConfig, var if var is not None else {}),
+            var=_config("var", VarConfig, var if var is not None else {}),
             events=events,
-            event_policy=_config(EventPolicy, event_policy if event_policy is not None else {}),
+            event_policy=_config(
+                "event_policy", EventPolicy, event_policy if event_policy is not None else {}
+            ),
         )
-        self.penalty = _config(PenaltyConfig, penalty if penalty is not None else {})
+        self.penalty = _config("penalty", PenaltyConfig, penalty if penalty is not None else {})
         self.correction = correction
         self._carry_state = carry_state
         self._state = BreakerState()
@@ -404,5 +406,11 @@ def _hold_row(menu: NDArray[np.float64]) -> int:
     return int(np.argmin(np.nan_to_num(np.abs(menu), nan=np.inf).sum(axis=1)))
 
 
-def _config(model: type[ConfigT], source: ConfigT | Source) -> ConfigT:
-    return load_config(model, source) if isinstance(source, Mapping | str | Path) else source
+def _config(name: str, model: type[ConfigT], source: ConfigT | Source) -> ConfigT:
+    if isinstance(source, model):
+        return source
+    if not isinstance(source, Mapping | str | Path):
+        raise ConfigError(
+            f"{name}: got {source!r}; allowed: a {model.__name__}, a mapping or a YAML file"
+        )
+    return load_config(model, source)
