@@ -174,6 +174,8 @@ class RiskConstrainedEnv(
             executed, penalties = self._constrain(action)
         obs, reward, terminated, truncated, info = self.env.step(executed)
         self._assess(obs, info)
+        # A copy: an env that hands out one dict for ever would show these keys at its reset.
+        info = dict(info)
         info["reward_raw"] = float(reward)
         info["penalty_var"], info["penalty_correction"] = penalties
         info["intervened"] = int(executed is not action)
