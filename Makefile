@@ -32,10 +32,10 @@ help: ## list the targets
 venv: $(VENV)/.dev $(LINKS) ## make the environment with all that development needs
 
 demo: $(VENV)/.train $(LINKS) ## train with and without the risk layer, and write the report
-	$(BIN)/riskenv demo $(DEMO_ARGS)
+	$(strip $(BIN)/riskenv demo $(DEMO_ARGS))
 
 test: lint types ## ruff, mypy on the four rooms, and pytest
-	$(BIN)/pytest $(PYTEST_ARGS)
+	$(strip $(BIN)/pytest $(PYTEST_ARGS))
 
 lint: $(VENV)/.dev $(LINKS) ## ruff: rules and format
 	$(BIN)/ruff check .
