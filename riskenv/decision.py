@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from riskenv import canonical
 from riskenv.canonical import number
-from riskenv.circuit_breaker import Rung
+from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.instruments import InstrumentTable
 from riskenv.measures import MEASURES
 from riskenv.portfolio_greeks import timestamp
@@ -79,7 +79,8 @@ class Decision:
             but for `least_violating`.
         passive: measures that were outside before it.
         equity: currency; NaN = Unknown.
-        state_digest, config_digest: of the state and the configuration it was made with.
+        state: of the breaker, that it was made with.
+        config_digest: of the configuration.
     """
 
     now: int
@@ -100,7 +101,7 @@ class Decision:
     active: tuple[str, ...]
     passive: tuple[str, ...]
     equity: float
-    state_digest: str
+    state: BreakerState
     config_digest: str
 
     @property
@@ -144,7 +145,7 @@ class Decision:
             "active_breaches": list(self.active),
             "passive_breaches": list(self.passive),
             "equity": number(self.equity),
-            "state_digest": self.state_digest,
+            "state_digest": self.state.digest,
             "config_digest": self.config_digest,
         }
 

@@ -218,7 +218,7 @@ class PortfolioRiskManager:
         if not allowed[row]:
             row, flaw = replacement(assessment, proposal, candidates, allowed)
         return state, explain(
-            assessment, proposal, candidates, row, flaw, state.digest, self.config_digest
+            assessment, proposal, candidates, row, flaw, state, self.config_digest
         )
 
     def mask(self, assessment: Assessment, proposal: Proposal) -> NDArray[np.bool_]:

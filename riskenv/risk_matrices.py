@@ -91,7 +91,8 @@ class MatrixCache:
     def _tick(self, now: int, capacity: int) -> _Tick:
         tick = self._ticks.get(now)
         if tick is None:
-            tick = _Tick(self._scenarios_at(now), capacity)
+            # Room for what is listed now and some positions that other books hold besides.
+            tick = _Tick(self._scenarios_at(now), capacity + 16)
             self._ticks[now] = tick
             self._bytes += tick.nbytes
             while self._bytes > self._max_bytes and len(self._ticks) > 1:

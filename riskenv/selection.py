@@ -1,0 +1,165 @@
+"""Which of a proposal's rows may be done, and which one is done where the request may not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.admissibility import admissible, lowers_risk, measure, shrinking
+from riskenv.assessment import Assessment
+from riskenv.circuit_breaker import Rung
+from riskenv.market import Market
+from riskenv.measures import LINEAR, MEASURES, utilisation
+from riskenv.projection import Proposal
+
+FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """What A candidate trades make of the book.
+
+    Attributes:
+        after: (A, M) measures with the trade done.
+        admissible: (A,) verdict of the trust kernel.
+        empty: (A,) the trade is nothing; shrinks: (A,) it only moves positions towards 0.
+    """
+
+    after: FloatArray
+    admissible: BoolArray
+    empty: BoolArray
+    shrinks: BoolArray
+
+
+def evaluate(a: Assessment, trades: FloatArray) -> Candidates:
+    """Measure (A, n) trades against the assessed book and put them to the trust kernel.
+
+    Raises:
+        ValueError: the trades have not one column per instrument of the market's table.
+    """
+    if trades.shape[1] != len(a.table):
+        raise ValueError(
+            f"trades: got {trades.shape[1]} columns; allowed: {len(a.table)}, one per "
+            "instrument of the market's table"
+        )
+    count, m, table = len(trades), a.matrices, a.table
+    change, after = np.empty((count, len(MEASURES))), np.empty((count, len(MEASURES)))
+    empty, shrinks, verdict = (np.empty(count, dtype=np.bool_) for _ in range(3))
+    measure(
+        m.X, m.P, m.rows, a.before, a.base_pnl, trades, a.bounds, a.counts,
+        a.tail_probability, change, after,
+    )  # fmt: skip
+    shrinking(a.portfolio.quantity, table.kind, table.underlying_index, trades, empty, shrinks)
+    admissible(a.before, change, after, a.low, a.high, empty, shrinks, len(LINEAR), verdict)
+    return Candidates(after, verdict, empty, shrinks)
+
+
+def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
+    """(A,) rows that may be done as they are, at the rung that holds.
+
+    NORMAL, WARN: what is admissible. BLOCK_NEW: of that, what is empty or reduces. REDUCE,
+    FLATTEN: of that, what brings the book to where the rung wants it. HALTED: nothing but empty.
+    Below REDUCE a row with a forced part is not allowed: the layer closes nothing unasked.
+    """
+    if a.rung == Rung.HALTED:
+        return candidates.empty.copy()
+    if a.rung <= Rung.WARN:
+        return candidates.admissible & _unforced(proposal)
+    passing = _passing(a, proposal, candidates)
+    if a.rung == Rung.BLOCK_NEW:
+        return passing & _unforced(proposal)
+    return np.asarray(passing & (_shortfall(a, proposal, candidates) <= 0.0))
+
+
+def replacement(
+    a: Assessment, proposal: Proposal, candidates: Candidates, allowed: BoolArray
+) -> tuple[int, str]:
+    """(row to do instead, code of what is wrong with it or "").
+
+    The allowed row nearest to the request in cost; where none is allowed and a reduction is due,
+    the row that comes closest to it ("flatten_unresolved"); else the row that violates the caps
+    least ("least_violating"). Ties go to the lowest row.
+    """
+    distance = _distance(a.market, proposal)
+    if allowed.any():
+        return _first_least(distance, allowed), ""
+    if a.reducing:
+        passing = _passing(a, proposal, candidates)
+        if passing.any():
+            shortfall = _shortfall(a, proposal, candidates)
+            best = shortfall <= np.min(shortfall[passing])
+            return _first_least(distance, passing & best), "flatten_unresolved"
+    used = utilisation(candidates.after, a.low, a.high)
+    violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
+    violation[np.isnan(violation)] = np.inf
+    best = violation <= np.min(violation)
+    return _first_least(distance, best), "least_violating"
+
+
+def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolArray:
+    """(A,) non-empty rows that lower risk from `before`; where it is Unknown, that shrink."""
+    lowers = lowers_risk(before, candidates.after, a.low, a.high, a.limits.warn, a.has_tails)
+    seen = a.capped.copy()
+    seen[: len(LINEAR)] = True
+    unknown = np.isnan(candidates.after[:, seen]).any(axis=1)
+    unknown |= np.isnan(before[..., seen]).any(axis=-1)
+    return np.asarray(~candidates.empty & np.where(unknown, candidates.shrinks, lowers))
+
+
+def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
+    """(A,) admissible rows that are empty or reduce; a forced part must do so by itself, and
+    what follows it must reduce what it leaves."""
+    passing = candidates.admissible & (candidates.empty | _reduces(a, candidates, a.before))
+    if proposal.forced is None:
+        return passing
+    first = evaluate(a, proposal.forced)
+    alone = (proposal.trades == proposal.forced).all(axis=1)
+    passing &= first.empty | (first.admissible & _reduces(a, first, a.before))
+    passing &= first.empty | alone | _reduces(a, candidates, first.after)
+    return passing
+
+
+def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> FloatArray:
+    """(A,) how far each row leaves the book from where the rung wants it; 0 = there."""
+    if a.rung == Rung.FLATTEN:
+        left = np.abs(a.portfolio.quantity + proposal.trades)
+        notional = a.table.multiplier * a.market.spot[a.table.underlying_index]
+        return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
+    used = utilisation(candidates.after, a.low, a.high)
+    over = np.maximum(used - a.limits.release, 0.0)
+    # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
+    broken = a.used > 1.0
+    return np.array([ordered_sum(row[broken]) for row in over])
+
+
+def _unforced(proposal: Proposal) -> BoolArray:
+    if proposal.forced is None:
+        return np.ones(len(proposal.trades), dtype=bool)
+    return np.asarray(~proposal.forced.any(axis=1))
+
+
+def _distance(market: Market, proposal: Proposal) -> FloatArray:
+    """(A,) what it would cost, in half spreads, to trade from the request to each row."""
+    weight = market.table.multiplier * market.half_spread
+    # An instrument without a known spread is dear, not free.
+    weight[np.isnan(weight)] = 1e6
+    difference = np.abs(proposal.trades - proposal.trades[proposal.asked])
+    difference[np.isnan(difference)] = np.inf
+    return np.array([ordered_sum((row * weight)[row != 0.0]) for row in difference])
+
+
+def ordered_sum(values: FloatArray) -> float:
+    """Sum from left to right: np.sum adds in an order that depends on the CPU.
+
+    Example:
+        >>> ordered_sum(np.array([0.1, 0.2, 0.3]))
+        0.6000000000000001
+    """
+    return float(np.cumsum(values)[-1]) if len(values) else 0.0
+
+
+def _first_least(values: FloatArray, among: BoolArray) -> int:
+    return int(np.argmin(np.where(among, values, np.inf))) if among.any() else 0
