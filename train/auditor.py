@@ -26,6 +26,8 @@ from vollib.black_scholes_merton.greeks import analytical
 
 GREEKS = ("delta", "dollar_delta", "gamma", "dollar_gamma", "theta", "vega")
 TAILS = {f"{name}_{days}d": (name, days) for name in ("var", "es") for days in (1, 3, 5)}
+GAP = 0  # the "horizon" of scheduled jumps, over which no time passes
+TAILS["gap_loss"] = ("gap", GAP)
 MEASURES = (*GREEKS, *TAILS)
 
 TAIL_PROBABILITY = 0.01
@@ -101,7 +103,8 @@ class AuditedStep:
         dividend_yield: ticker -> continuous, per year.
         contracts: every contract that is held before or after.
         caps: measure -> (lowest, highest) allowed now, events included; an infinity is no cap.
-        shocks: horizon in sessions (1, 3, 5) -> its scenarios; None where no tail is capped.
+        shocks: horizon in sessions (1, 3, 5, or `GAP`) -> its scenarios; None where no tail is
+            capped.
 
     Raises:
         ValueError: a cap on a measure that this auditor does not know.
@@ -326,7 +329,7 @@ class _Revaluation:
         if days not in self._by_horizon:
             self._by_horizon[days] = self._book_pnl(days)
         before, after, gross = self._by_horizon[days]
-        measure = value_at_risk if name == "var" else expected_shortfall
+        measure = _TAIL_MEASURES[name]
         return measure(before), measure(after), gross
 
     def _book_pnl(self, days: int) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
@@ -429,3 +432,18 @@ def expected_shortfall(pnl: NDArray[np.float64]) -> float:
     atoms = TAIL_PROBABILITY * len(pnl)
     weights = np.clip(atoms - np.arange(len(pnl)), 0.0, 1.0)
     return min(0.0, float((weights * ordered).sum() / atoms))
+
+
+def worst_loss(pnl: NDArray[np.float64]) -> float:
+    """min(0, the smallest of (S,) P&Ls).
+
+    Example:
+        >>> worst_loss(np.array([3.0, -2.0]))
+        -2.0
+    """
+    if len(pnl) == 0 or not np.isfinite(pnl).all():
+        return math.nan
+    return min(0.0, float(pnl.min()))
+
+
+_TAIL_MEASURES = {"var": value_at_risk, "es": expected_shortfall, "gap": worst_loss}

@@ -55,9 +55,7 @@ class _ReportSteps(BaseCallback):
         return True
 
 
-def train(
-    config: DemoConfig, convention: Convention, out: Path, progress: Progress
-) -> ModelPolicy:
+def train(config: DemoConfig, convention: Convention, out: Path, progress: Progress) -> ModelPolicy:
     """Train one agent inside the layer and save it.
 
     Args:

@@ -1,0 +1,150 @@
+"""From what an env really held to what the auditor reads. Nothing here asks the risk layer.
+
+Caps, event windows and scenarios are put together again from the configuration's numbers and the
+market's arrays in plain loops, so that the audit is a second opinion on those too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from riskenv.train.auditor import GAP, AuditedContract, AuditedStep, HorizonShocks
+from riskenv.train.demo_config import DemoConfig
+from riskenv.train.options_env import OptionsTradingEnv
+
+from riskenv.events import Event
+from riskenv.market import Market
+
+_NS_PER_YEAR = 365 * 86_400 * 10**9
+# Measures whose cap binds on the losing side only.
+_ONE_SIDED = ("theta", "var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d", "gap_loss")
+_ACCOUNT = ("day_loss", "drawdown")
+
+
+class AuditTrail:
+    """Writes `AuditedStep`s for one market and configuration.
+
+    Args:
+        env: any env over the market history in question.
+        config: whose caps, event rules and VaR window apply.
+        events: the calendar.
+    """
+
+    def __init__(self, env: OptionsTradingEnv, config: DemoConfig, events: Sequence[Event]) -> None:
+        self._history = env.market
+        self._config = config
+        self._events = events
+        self._closes = [int(close) for close in env.market.future_sessions.closes]
+        self._row = {int(close): row for row, close in enumerate(env.market.sessions.closes)}
+        self._spot = np.asarray(env.market.spot)
+        moves = env.market.factor_history()
+        # A day on which the source of the volatility changes is no move: NaN in the history.
+        self._vol_moves = np.asarray(moves.log_vol_change)
+        self._lead = len(env.market.sessions.closes) - len(self._vol_moves)
+        self._shocks: dict[int, dict[int, HorizonShocks]] = {}
+
+    def step(self, env: OptionsTradingEnv, market: Market) -> AuditedStep:
+        """The step just taken.
+
+        Args:
+            market: the snapshot before it: quotes and vols of the decision.
+        """
+        trade = env.last_trade
+        table = market.table
+        vols = dict(zip(table.instruments, market.vol, strict=True))
+        spot = dict(zip(table.underlyings, market.spot, strict=True))
+        contracts = tuple(
+            AuditedContract(
+                underlying=i.underlying,
+                right=i.right,
+                strike=i.strike,
+                years=(i.expiry - trade.now) / _NS_PER_YEAR,
+                multiplier=i.multiplier,
+                vol=float(vols[i]),
+                before=trade.before.get(i, 0.0),
+                after=trade.after_trade.get(i, 0.0),
+            )
+            for i in dict.fromkeys([*trade.before, *trade.after_trade])
+        )
+        active = self._active_rules(trade.now)
+        caps = self._caps(min([1.0, *(rule.cap_multiplier for rule in active)]))
+        shocks = dict(self._horizons(trade.now))
+        jumps = [rule for rule in active if rule.gap_log_return > 0.0]
+        if jumps:
+            shocks[GAP] = self._gap(jumps)
+        else:
+            caps.pop("gap_loss", None)
+        return AuditedStep(
+            time=str(np.datetime64(trade.now, "ns").astype("datetime64[m]")),
+            spot={ticker: float(price) for ticker, price in spot.items()},
+            rate=market.rate,
+            dividend_yield=dict(
+                zip(table.underlyings, map(float, market.dividend_yield), strict=True)
+            ),
+            contracts=contracts,
+            caps=caps,
+            shocks=shocks,
+        )
+
+    def _active_rules(self, now: int) -> list[Any]:
+        """Rules of known events with fewer closes left before them than the rule asks for."""
+        active = []
+        for event in self._events:
+            if not (event.known_at <= now < event.time < now + 40 * 86_400 * 10**9):
+                continue
+            left = sum(1 for close in self._closes if now < close < event.time)
+            for rule in self._config.event_policy.rules:
+                if rule.event_type == event.event_type and left < rule.sessions_before:
+                    active.append(rule)
+        return active
+
+    def _caps(self, multiplier: float) -> dict[str, tuple[float, float]]:
+        caps = {}
+        for name, cap in self._config.limits.caps.model_dump(exclude_none=True).items():
+            if name not in _ACCOUNT:
+                highest = np.inf if name in _ONE_SIDED else cap * multiplier
+                caps[name] = (-cap * multiplier, float(highest))
+        return caps
+
+    def _horizons(self, now: int) -> dict[int, HorizonShocks]:
+        """Moves over the last `window` sessions, from closes and volatilities."""
+        if now not in self._shocks:
+            day = self._row[now]
+            self._shocks[now] = {
+                days: self._moves(day, days)
+                for days in (1, 3, 5)
+                if any(name.endswith(f"_{days}d") for name in self._caps(1.0))
+            }
+        return self._shocks[now]
+
+    def _moves(self, day: int, days: int) -> HorizonShocks:
+        log_spot = np.log(self._spot)
+        returns, vols = [], []
+        for end in range(day - self._config.var.window + 1, day + 1):
+            moved = self._vol_moves[end - days + 1 - self._lead : end + 1 - self._lead]
+            if np.isfinite(moved).all():
+                returns.append(log_spot[end] - log_spot[end - days])
+                vols.append(moved.sum(axis=0))
+        close = self._closes.index(int(self._history.sessions.closes[day]))
+        return HorizonShocks(
+            self._by_ticker(np.array(returns)),
+            self._by_ticker(np.array(vols)),
+            (self._closes[close + days] - self._closes[close]) / _NS_PER_YEAR,
+        )
+
+    def _gap(self, rules: Sequence[Any]) -> HorizonShocks:
+        signed = [(sign, rule) for rule in rules for sign in (-1.0, 1.0)]
+        jumps = np.array([[sign * rule.gap_log_return] for sign, rule in signed])
+        vols = np.array([[rule.gap_log_vol_change] for _, rule in signed])
+        width = len(self._history.underlyings)
+        return HorizonShocks(
+            self._by_ticker(np.repeat(jumps, width, axis=1)),
+            self._by_ticker(np.repeat(vols, width, axis=1)),
+            0.0,
+        )
+
+    def _by_ticker(self, columns: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {ticker: columns[:, u] for u, ticker in enumerate(self._history.underlyings)}

@@ -1,0 +1,132 @@
+"""`riskenv demo`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command; what it needs is imported when it runs."""
+
+    @app.command("demo")
+    def demo(
+        out: Annotated[Path, typer.Option(help="folder for what is produced")] = Path("runs/demo"),
+        config: Annotated[
+            Path | None, typer.Option(help="YAML in place of the shipped demo.yaml")
+        ] = None,
+        quick: Annotated[
+            bool, typer.Option("--quick", help="a short form, to see that everything runs")
+        ] = False,
+    ) -> None:
+        """Train inside the risk layer, judge with and without it, export the gate, re-decide.
+
+        Exit code 1 if an action breached a hard cap with the layer on, or a decision made again
+        from the exported gate differs.
+        """
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TaskProgressColumn,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+        from riskenv.train.demo_config import load_demo_config
+
+        settings = load_demo_config(config)
+        if quick:
+            settings = settings.quick()
+        console = Console()
+        columns = (
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("elapsed"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}"),
+        )
+        with Progress(*columns, console=console) as bar:
+            task = bar.add_task("loading the market")
+
+            def advance(done: int, total: int, what: str) -> None:
+                bar.update(task, completed=done, total=total, description=what)
+
+            from riskenv.train.demo import run_demo
+
+            result = run_demo(settings, out, advance)
+        _print(console, settings, result, out)
+        if not result.passed:
+            raise typer.Exit(1)
+
+
+def _print(console: Any, config: Any, result: Any, out: Path) -> None:
+    """The tables and, last, what was produced and where."""
+    from rich.table import Table
+    from riskenv.train.demo import ARTIFACTS
+    from riskenv.train.performance import (
+        daily_pnl,
+        expected_shortfall,
+        intervention_rate,
+        max_drawdown,
+        total_return,
+    )
+    from riskenv.train.study import strangle_table
+
+    table = Table(title="Policies with and without the layer")
+    for name in ("span", "policy", "layer"):
+        table.add_column(name)
+    for name in ("return", "max drawdown", "99 % ES/day", "intervened", "active", "drift"):
+        table.add_column(name, justify="right")
+    for outcome in result.outcomes:
+        run = outcome.run
+        loss = expected_shortfall(daily_pnl(run.times, run.equity)) / float(run.equity[0])
+        table.add_row(
+            run.span,
+            run.name,
+            "with" if run.layered else "without",
+            f"{total_return(run.equity):.1%}",
+            f"{max_drawdown(run.equity):.1%}",
+            f"{loss:.2%}",
+            f"{intervention_rate(run.verdicts):.1%}" if run.layered else "",
+            f"{run.active_breaches:,}",
+            f"{run.drift_breaches:,}",
+        )
+    console.print(table)
+
+    strangle = strangle_table(config, result.outcomes)
+    table = Table(title=strangle.title)
+    for column in strangle.columns:
+        table.add_column(column, justify="left" if column in strangle.columns[:2] else "right")
+    for row in strangle.rows:
+        cells = zip(strangle.columns, row, strict=True)
+        table.add_row(*(_cell(value, name in strangle.percent) for name, value in cells))
+    console.print(table)
+
+    for convention, share in result.unchanged.items():
+        console.print(f"random proposals passed unchanged, {convention}: {share:.1%}")
+    for replay in result.replays:
+        console.print(
+            f"{replay.process}, without torch, gymnasium and pandas: {replay.identical:,} of "
+            f"{replay.decisions:,} decisions identical to the byte"
+        )
+        if replay.first_difference:
+            console.print(f"  first difference: {replay.first_difference}")
+    times = ", ".join(f"{phase} {seconds:.0f} s" for phase, seconds in result.seconds.items())
+    console.print(f"wall time: {times}, in all {sum(result.seconds.values()):.0f} s")
+    active = sum(o.run.active_breaches for o in result.outcomes if o.run.layered)
+    without = sum(o.run.active_breaches for o in result.outcomes if not o.run.layered)
+    console.print(f"active breaches of hard caps: {active:,} with the layer, {without:,} without")
+    console.print("produced:")
+    for name in ARTIFACTS:
+        console.print(f"  {out / name}", soft_wrap=True)
+
+
+def _cell(value: Any, percent: bool) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.1%}" if percent else f"{value:,.0f}"
