@@ -354,6 +354,30 @@ def test_fractional_menu_lots_scale_a_policy_down_and_leave_no_dust(market):
     assert strikes
 
 
+def test_repeated_fractions_leave_no_dust_and_shares_stay_whole(market):
+    """0.1 three times and back is not exactly 0 in binary; such a residue is no position."""
+    env = OptionsTradingEnv(
+        market=market,
+        config={
+            "menu_lots": 0.1,
+            "random_start": False,
+            "listing": {"strike_step_of_spot": 0.2},  # so wide that the strikes stay
+        },
+    )
+    env.reset(options={"start": "2003-02-05"})  # the near expiry rolled two sessions before
+    for side in ("sell", "sell", "sell", "buy", "buy", "buy"):
+        env.step(env.action_names.index(f"{side}_straddle SPX"))
+    assert env.positions == {}
+    config = {"menu_lots": 7.1, "random_start": False}
+    env = OptionsTradingEnv(market=market, config=config)
+    env.reset()
+    for row in ("buy_strangle SPX", "sell_put_spread SPX", "delta_hedge SPX", "close_half SPX"):
+        shares = env.positions.get(Instrument("SPX"), 0.0)
+        env.step(env.action_names.index(row))
+    assert shares % 2 == 1.0, "half of an even number is whole anyway"
+    assert env.positions[Instrument("SPX")].is_integer()
+
+
 def test_an_option_is_held_past_its_slot_and_settles_at_intrinsic(market):
     env = OptionsTradingEnv("box", market=market, config={"random_start": False})
     env.reset()
@@ -414,23 +438,28 @@ def test_a_bankrupt_account_terminates(make_market):
     assert np.isfinite(outcome[-1][0]).all()
 
 
-def test_requirement_is_the_rule_for_one_short_of_each_kind(market):
+@pytest.mark.parametrize("of_spot", [0.20, 0.05], ids=["the rate binds", "the floor binds"])
+@pytest.mark.parametrize("name", ["SPX near P 0.92", "SPX near C 1.08"])
+def test_requirement_is_the_rule_for_each_short(market, name, of_spot):
+    env = OptionsTradingEnv("box", market=market, config={"listing": {"margin_of_spot": of_spot}})
+    env.reset(seed=0)
+    env.step(lots(env, name, -2))
+    (option,) = env.positions
+    _, quotes = env.snapshot()
+    spot, price = quotes.spot[1], quotes.mid[env.table.index[option]]
+    call = option.right == "C"
+    out = max(option.strike - spot if call else spot - option.strike, 0.0)
+    floor = 0.1 * (spot if call else option.strike)
+    assert (floor > of_spot * spot - out) == (of_spot == 0.05)
+    wanted = 2 * 10 * (price + max(of_spot * spot - out, floor))
+    assert env.margin_requirement == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("shares", [40, -40])
+def test_requirement_of_shares_is_half_the_notional(market, shares):
     env = OptionsTradingEnv("box", market=market)
     env.reset(seed=0)
-    for name, floor_of in (("SPX near P 0.92", "strike"), ("SPX near C 1.04", "spot")):
-        env.reset(seed=0)
-        env.step(lots(env, name, -2))
-        (option,) = env.positions
-        _, quotes = env.snapshot()
-        spot = quotes.spot[1]
-        sign = 1.0 if option.right == "C" else -1.0
-        out = max(sign * (option.strike - spot), 0.0)
-        floor = 0.1 * (option.strike if floor_of == "strike" else spot)
-        price = quotes.mid[env.table.index[option]]
-        wanted = 2 * 10 * (price + max(0.2 * spot - out, floor))
-        assert env.margin_requirement == pytest.approx(wanted)
-    env.reset(seed=0)
-    env.step(lots(env, "SPX", -40))
+    env.step(lots(env, "SPX", shares))
     assert env.margin_requirement == pytest.approx(0.5 * 40 * env.snapshot()[1].spot[1])
 
 
@@ -470,6 +499,21 @@ def test_the_observed_book_is_the_book(market):
     assert seen["SPX vega, % of initial cash"] > 0.0 > seen["SPX theta, % of initial cash"]
     spx = _bumped_delta(env, "SPX") * quotes.spot[1] / 1e6
     assert seen["SPX dollar delta over initial cash"] == pytest.approx(spx, rel=1e-4)
+
+
+def test_what_has_left_the_slots_is_observed_as_one_number(market):
+    env = OptionsTradingEnv("box", market=market, config={"random_start": False})
+    env.reset()
+    obs, *_ = env.step(lots(env, "SPX near P 0.96", -4) + lots(env, "SPX far C 1.08", 3))
+    off = env.observation_names.index("SPX contracts off the slots")
+    seen = set()
+    for _ in range(25):
+        slots = {env.table.instruments[row] for row in env.slot_rows}
+        left = sum(abs(q) for i, q in env.positions.items() if i not in slots)
+        assert obs[off] == pytest.approx(left / 50.0)
+        seen.add(left)
+        obs, *_ = env.step(np.zeros(len(env.action_names)))
+    assert {0.0, 7.0} <= seen
 
 
 def test_closing_fractions_close_every_position_of_a_ticker(market):
