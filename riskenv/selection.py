@@ -126,7 +126,9 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
     """(A,) how far each row leaves the book from where the rung wants it; 0 = there."""
     if a.rung == Rung.FLATTEN:
         left = np.abs(a.portfolio.quantity + proposal.trades)
-        notional = a.table.multiplier * a.market.spot[a.table.underlying_index]
+        spot = a.market.spot[a.table.underlying_index]
+        # What has no price is dear, not free: it counts as something left.
+        notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, 1e6)
         return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
     used = utilisation(candidates.after, a.low, a.high)
     over = np.maximum(used - a.limits.release, 0.0)
@@ -162,4 +164,6 @@ def ordered_sum(values: FloatArray) -> float:
 
 
 def _first_least(values: FloatArray, among: BoolArray) -> int:
-    return int(np.argmin(np.where(among, values, np.inf))) if among.any() else 0
+    """The row of `among`, never another, whose value is least; NaN is the largest value."""
+    rows = np.flatnonzero(among)
+    return int(rows[np.argmin(np.where(np.isnan(values[rows]), np.inf, values[rows]))])
