@@ -81,20 +81,23 @@ def replacement(
 
     The allowed row nearest to the request in cost; where none is allowed and a reduction is due,
     the row that comes closest to it ("flatten_unresolved"); else the row that violates the caps
-    least ("least_violating"). Ties go to the lowest row.
+    least ("least_violating"). These two go by the least cost of the trade itself, so that they
+    are the same whatever was asked for. Ties go to the lowest row.
     """
-    distance = _distance(a.market, proposal)
     if allowed.any():
-        return _first_least(distance, allowed), ""
+        asked = proposal.trades[proposal.asked]
+        return _first_least(_distance(a.market, proposal.trades, asked), allowed), ""
+    distance = _distance(a.market, proposal.trades, np.zeros(len(a.table)))
     if a.reducing:
         passing = _passing(a, proposal, candidates)
         if passing.any():
             shortfall = _shortfall(a, proposal, candidates)
             best = shortfall <= np.min(shortfall[passing])
             return _first_least(distance, passing & best), "flatten_unresolved"
-    used = utilisation(candidates.after, a.low, a.high)
+    used = utilisation(candidates.after, a.low, a.high)[:, a.capped]
     violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
-    violation[np.isnan(violation)] = np.inf
+    unknown = ~np.isfinite(candidates.after[:, : len(LINEAR)]).all(axis=1)
+    violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
     best = violation <= np.min(violation)
     return _first_least(distance, best), "least_violating"
 
@@ -143,12 +146,13 @@ def _unforced(proposal: Proposal) -> BoolArray:
     return np.asarray(~proposal.forced.any(axis=1))
 
 
-def _distance(market: Market, proposal: Proposal) -> FloatArray:
-    """(A,) what it would cost, in half spreads, to trade from the request to each row."""
+def _distance(market: Market, trades: FloatArray, wanted: FloatArray) -> FloatArray:
+    """(A,) what it would cost, in half spreads, to trade from what is wanted to each row."""
     weight = market.table.multiplier * market.half_spread
     # An instrument without a known spread is dear, not free.
     weight[np.isnan(weight)] = 1e6
-    difference = np.abs(proposal.trades - proposal.trades[proposal.asked])
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(trades - wanted)
     difference[np.isnan(difference)] = np.inf
     return np.array([ordered_sum((row * weight)[row != 0.0]) for row in difference])
 
