@@ -104,8 +104,8 @@ def admissible(before, change, after, low, high, empty, shrinks, linear, verdict
 
     For every measure the after-book is inside its cap, or the cap was already broken and the
     after-book is no further outside and not past the other side. So the empty trade always
-    passes. Where a measure is Unknown (NaN) a trade must besides shrink the book. Every
-    comparison is written so that a NaN fails it.
+    passes. Where a measure is Unknown (NaN, or too large for a float) a trade must besides shrink
+    the book. Every comparison is written so that a NaN fails it.
 
     Args:
         before: (M,); change, after: (A, M); low, high: (M,) caps, infinite where there is none.
@@ -118,7 +118,7 @@ def admissible(before, change, after, low, high, empty, shrinks, linear, verdict
         for j in range(before.size):
             b, c, x = before[j], change[a, j], after[a, j]
             capped = low[j] > -np.inf or high[j] < np.inf
-            if not (b == b and c == c and x == x):
+            if not (abs(b) < np.inf and abs(c) < np.inf and abs(x) < np.inf):
                 known &= not (capped or j < linear)
                 continue
             if not capped or (low[j] <= x and x <= high[j]):
