@@ -129,7 +129,8 @@ def admissible(before, change, after, low, high, empty, shrinks, linear, verdict
         verdict[a] = empty[a] or (ok and (known or shrinks[a]))
 
 
-_TAIL_RISKS = [INDEX["es_1d"], INDEX["gap_loss"]]
+# Rows of `MEASURES` that say how much a book may lose, capped or not.
+TAIL_RISKS = [INDEX["es_1d"], INDEX["gap_loss"]]
 
 
 def lowers_risk(
@@ -149,12 +150,14 @@ def lowers_risk(
         before: (M,) or (A, M); after: (A, M).
         has_tails: whether there are scenarios; without them only the caps are looked at.
     """
-    used_before = utilisation(before, low, high)
-    used_after = utilisation(after, low, high)
+    capped = np.isfinite(low) | np.isfinite(high)
+    # An uncapped measure that nothing computes (VaR without a history) is no obstacle.
+    used_before = utilisation(before[..., capped], low[capped], high[capped])
+    used_after = utilisation(after[:, capped], low[capped], high[capped])
     quiet = np.asarray((used_after <= np.maximum(used_before, warn)).all(axis=1))
     lower = (used_after < used_before).any(axis=1)
     if has_tails:
-        tail_before, tail_after = before[..., _TAIL_RISKS], after[:, _TAIL_RISKS]
+        tail_before, tail_after = before[..., TAIL_RISKS], after[:, TAIL_RISKS]
         quiet &= (tail_after >= tail_before).all(axis=1)
         lower |= (tail_after > tail_before).any(axis=1)
     return quiet & lower

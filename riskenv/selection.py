@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import admissible, lowers_risk, measure, shrinking
+from riskenv.admissibility import TAIL_RISKS, admissible, lowers_risk, measure, shrinking
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.market import Market
@@ -26,12 +26,14 @@ class Candidates:
         after: (A, M) measures with the trade done.
         admissible: (A,) verdict of the trust kernel.
         empty: (A,) the trade is nothing; shrinks: (A,) it only moves positions towards 0.
+        closes: (A,) it closes the whole book.
     """
 
     after: FloatArray
     admissible: BoolArray
     empty: BoolArray
     shrinks: BoolArray
+    closes: BoolArray
 
 
 def evaluate(a: Assessment, trades: FloatArray) -> Candidates:
@@ -52,9 +54,15 @@ def evaluate(a: Assessment, trades: FloatArray) -> Candidates:
         m.X, m.P, m.rows, a.before, a.base_pnl, trades, a.bounds, a.counts,
         a.tail_probability, change, after,
     )  # fmt: skip
-    shrinking(a.portfolio.quantity, table.kind, table.underlying_index, trades, empty, shrinks)
+    quantity = a.portfolio.quantity
+    shrinking(quantity, table.kind, table.underlying_index, trades, empty, shrinks)
+    # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
+    # where the sums would leave a rounding residue that looks like a new loss.
+    closes = ~empty & (trades == -quantity).all(axis=1)
+    after[closes] = 0.0
+    shrinks |= closes
     admissible(a.before, change, after, a.low, a.high, empty, shrinks, len(LINEAR), verdict)
-    return Candidates(after, verdict, empty, shrinks)
+    return Candidates(after, verdict, empty, shrinks, closes)
 
 
 def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
@@ -103,13 +111,17 @@ def replacement(
 
 
 def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolArray:
-    """(A,) non-empty rows that lower risk from `before`; where it is Unknown, that shrink."""
+    """(A,) non-empty rows that lower risk from `before`, or close the book; where risk is Unknown,
+    or nothing says how much there is, rows that shrink."""
     lowers = lowers_risk(before, candidates.after, a.low, a.high, a.limits.warn, a.has_tails)
     seen = a.capped.copy()
+    judged = a.has_tails or bool(seen.any())
     seen[: len(LINEAR)] = True
-    unknown = np.isnan(candidates.after[:, seen]).any(axis=1)
-    unknown |= np.isnan(before[..., seen]).any(axis=-1)
-    return np.asarray(~candidates.empty & np.where(unknown, candidates.shrinks, lowers))
+    seen[TAIL_RISKS] |= a.has_tails
+    unknown = ~np.isfinite(candidates.after[:, seen]).all(axis=1) | (not judged)
+    unknown |= ~np.isfinite(before[..., seen]).all(axis=-1)
+    reduces = candidates.closes | np.where(unknown, candidates.shrinks, lowers)
+    return np.asarray(~candidates.empty & reduces)
 
 
 def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
