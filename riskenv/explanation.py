@@ -7,7 +7,7 @@ import numpy as np
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.decision import REASONS, Alert, Decision, Reason, Verdict
-from riskenv.measures import ACCOUNT, MEASURES, utilisation
+from riskenv.measures import ACCOUNT, LINEAR, MEASURES, utilisation
 from riskenv.projection import Proposal
 from riskenv.selection import Candidates
 
@@ -77,9 +77,11 @@ def _reasons(a: Assessment, candidates: Candidates, asked: int) -> list[Reason]:
     after = candidates.after[asked]
     used = utilisation(after, a.low, a.high)
     for j, name in enumerate(MEASURES):
-        if candidates.empty[asked] or not a.capped[j] or used[j] <= 1.0:
+        # An exposure must be known even where it has no cap.
+        unknown = not np.isfinite(after[j]) and (a.capped[j] or j < len(LINEAR))
+        if candidates.empty[asked] or not (unknown or (a.capped[j] and not used[j] <= 1.0)):
             continue
-        if np.isnan(after[j]):
+        if unknown:
             words = REASONS["unknown_risk"].format(measure=name)
             reasons.append(Reason("unknown_risk", name, words))
         else:
