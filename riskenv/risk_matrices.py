@@ -48,12 +48,16 @@ class _Tick:
     def nbytes(self) -> int:
         return self.inputs.nbytes + self.X.nbytes + self.P.nbytes
 
-    def grow(self, capacity: int) -> None:
+    def move(self, spare: int) -> None:
+        """Move to new arrays the rows that can still be served, with room for `spare` more."""
+        live = np.array(list(self.row_of.values()), dtype=np.int64)
         for name in ("inputs", "X", "P"):
             old = getattr(self, name)
-            new = np.empty((capacity, old.shape[1]))
-            new[: self.used] = old[: self.used]
+            new = np.empty((len(live) + spare, old.shape[1]))
+            new[: len(live)] = old[live]
             setattr(self, name, new)
+        self.row_of = {instrument: row for row, instrument in enumerate(self.row_of)}
+        self.used = len(live)
 
 
 class MatrixCache:
@@ -95,11 +99,14 @@ class MatrixCache:
             tick = _Tick(self._scenarios_at(now), capacity + 16)
             self._ticks[now] = tick
             self._bytes += tick.nbytes
-            while self._bytes > self._max_bytes and len(self._ticks) > 1:
-                self._bytes -= self._ticks.popitem(last=False)[1].nbytes
+            self._drop_oldest()
         else:
             self._ticks.move_to_end(now)
         return tick
+
+    def _drop_oldest(self) -> None:
+        while self._bytes > self._max_bytes and len(self._ticks) > 1:
+            self._bytes -= self._ticks.popitem(last=False)[1].nbytes
 
     @staticmethod
     def _known_rows(
@@ -123,14 +130,18 @@ class MatrixCache:
         missing: NDArray[np.bool_],
     ) -> None:
         part = _select(market, missing)
-        needed = tick.used + len(part.table)
-        if needed > len(tick.X):
+        for instrument in part.table.instruments:
+            tick.row_of.pop(instrument, None)  # computed from other numbers: never served again
+        if tick.used + len(part.table) > len(tick.X):
             self._bytes -= tick.nbytes
-            tick.grow(needed + 8)
+            tick.move(len(part.table) + 8)
             self._bytes += tick.nbytes
+            self._drop_oldest()
+            known = np.flatnonzero(~missing)
+            rows[known] = [tick.row_of[market.table.instruments[row]] for row in known]
         # Always new rows: an assessment handed out before still reads the old ones.
-        target = np.arange(tick.used, needed, dtype=np.int64)
-        tick.used = needed
+        target = np.arange(tick.used, tick.used + len(part.table), dtype=np.int64)
+        tick.used += len(part.table)
         tick.row_of.update(zip(part.table.instruments, target.tolist(), strict=True))
         rows[missing] = target
         tick.inputs[target] = inputs[missing]
