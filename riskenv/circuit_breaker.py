@@ -72,11 +72,14 @@ def mark_equity(
     """Roll the day where a new session began, and raise the high-water mark.
 
     Money paid in or out since the last call (`external_flow`, in > 0) is neither gain nor loss:
-    it moves the day's start and the high-water mark with it.
+    it moves the day's start, the high-water mark and the last known equity with it.
 
     Raises:
-        ValueError: the session lies before the last one assessed.
+        ValueError: the session lies before the last one assessed, or the flow is not finite, which
+            would wipe out the marks that losses are counted from.
     """
+    if not math.isfinite(external_flow):
+        raise ValueError(f"external_flow: got {external_flow!r}; allowed: a finite amount")
     if session < state.session:
         raise ValueError(
             f"session: got {session}; allowed: {state.session} or later - time does not go back"
@@ -86,7 +89,14 @@ def mark_equity(
         day_start = state.last_equity
     day_start, high = day_start + external_flow, high + external_flow
     if math.isnan(equity):
-        return replace(state, session=session, day_start_equity=day_start, high_water_mark=high)
+        last = state.last_equity + external_flow
+        return replace(
+            state,
+            session=session,
+            day_start_equity=day_start,
+            high_water_mark=high,
+            last_equity=last,
+        )
     return replace(
         state,
         session=session,
