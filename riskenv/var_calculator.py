@@ -79,12 +79,19 @@ def tail_of(pnl, start, stop, count, tail_probability, worst):  # type: ignore[n
 def historical_var(pnl: NDArray[np.float64], tail_probability: float = 0.01) -> tuple[float, float]:
     """(VaR, ES) of equally likely P&Ls, both <= 0; NaN if any P&L is NaN or there is none.
 
+    Raises:
+        ValueError: a tail probability outside (0, 0.5): 99 % confidence is 0.01 here, never 0.99.
+
     Example:
         >>> historical_var(np.arange(-250.0, 250.0))   # the five worst: -250 ... -246
         (-246.0, -248.0)
         >>> historical_var(np.array([1.0, np.nan]))
         (nan, nan)
     """
+    if not 0.0 < tail_probability < 0.5:
+        raise ValueError(
+            f"tail_probability: got {tail_probability!r}; allowed: above 0 and below 0.5"
+        )
     pnl = np.ascontiguousarray(pnl, dtype=np.float64)
     count = tail_count(len(pnl), tail_probability)
     var, shortfall = tail_of(pnl, 0, len(pnl), count, tail_probability, np.empty(count))
