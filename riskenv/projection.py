@@ -69,10 +69,11 @@ def radial(trades: FloatArray) -> FloatArray:
     size = np.abs(trades)
     if not np.isfinite(size).all():
         return np.stack([trades, np.zeros_like(trades)])
-    largest = min(float(size.max(initial=0.0)), 200.0)
+    largest = float(size.max(initial=0.0))
     legs = size[size > 0.0]
-    steps = np.arange(1.0, largest + 1.0)
-    scales = (steps[None, :] / legs[:, None]).ravel() if len(legs) <= 8 else steps / largest
+    steps = np.arange(1.0, min(largest, 200.0) + 1.0)
+    exact = len(legs) <= 8 and largest <= 200.0
+    scales = (steps[None, :] / legs[:, None]).ravel() if exact else steps / len(steps)
     scales = np.unique(scales[scales < 1.0])[::-1]
     # The nudge keeps s * leg from falling just below the whole number it was built from.
     cut = np.trunc(scales[:, None] * trades[None, :] * (1.0 + 1e-12)) + 0.0  # no -0.0
@@ -95,7 +96,8 @@ def closing_trades(portfolio: Portfolio, market: Market) -> FloatArray:
     for group in groups:
         for fraction in CLOSE_FRACTIONS:
             held = np.where(group, quantity, 0.0)
-            rows.append(-np.sign(held) * np.minimum(np.ceil(fraction * np.abs(held)), np.abs(held)))
+            lots = np.minimum(np.ceil(fraction * np.abs(held)), np.abs(held))
+            rows.append(0.0 - np.sign(held) * lots)  # no -0.0
     return np.stack(rows)
 
 
