@@ -253,5 +253,6 @@ def recommended_action(
         hedged = gap_pnl + percent / 100.0 * total_hedge
         if (hedged >= -gap_cap).all():
             return f"reduce_delta_by_{percent}pct"
-    # The slack keeps 30.000000000000004 from becoming 31.
-    return f"reduce_size_by_{math.ceil(100.0 * (1.0 - gap_cap / -gap_loss) - 1e-9)}pct"
+    # The slack keeps 30.000000000000004 from becoming 31; outside by a hair still is 1 %.
+    percent = max(1, math.ceil(100.0 * (1.0 - gap_cap / -gap_loss) - 1e-9))
+    return f"reduce_size_by_{percent}pct"
