@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,11 +78,11 @@ class Instrument:
 
     @property
     def symbol(self) -> str:
-        """A readable name; unique within a book of one multiplier per contract."""
+        """A readable name, not always a unique one; `InstrumentTable.symbols` are unique."""
         if not self.right:
             return self.underlying
         day = datetime.fromtimestamp(self.expiry // NS_PER_SECOND, UTC).date()
-        return f"{self.underlying} {day} {self.strike:g} {self.right}"
+        return f"{self.underlying} {day} {self.strike:.15g} {self.right}"
 
     @property
     def sort_key(self) -> tuple[str, int, int, float, float, str]:
@@ -142,7 +143,21 @@ class InstrumentTable:
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:
-        return tuple(instrument.symbol for instrument in self.instruments)
+        """A name for each instrument, no two alike: where a day has two settlements, or a ticker
+        two multipliers, the name says which.
+
+        Example:
+            >>> morning, close = 1_221_831_000_000_000_000, 1_221_854_400_000_000_000
+            >>> table = InstrumentTable.of(
+            ...     Instrument("SPX", "C", 1250.0, time, 100.0) for time in (morning, close))
+            >>> table.symbols[0]
+            'SPX 2008-09-19 1250 C (1250.0, 1221831000000000000, 100.0)'
+        """
+        count = Counter(instrument.symbol for instrument in self.instruments)
+        return tuple(
+            i.symbol if count[i.symbol] == 1 else f"{i.symbol} {i.strike, i.expiry, i.multiplier}"
+            for i in self.instruments
+        )
 
     @cached_property
     def underlyings(self) -> tuple[str, ...]:
