@@ -59,14 +59,16 @@ class Market:
     @cached_property
     def mid(self) -> NDArray[np.float64]:
         """(n,) midpoint; NaN where the instrument is Unknown."""
-        mid = 0.5 * (self.bid + self.ask)
+        with np.errstate(invalid="ignore", over="ignore"):
+            mid = 0.5 * (self.bid + self.ask)
         mid[self.unknown_code != 0] = np.nan
         return mid
 
     @cached_property
     def half_spread(self) -> NDArray[np.float64]:
         """(n,) cost of crossing, currency per point; NaN where the instrument is Unknown."""
-        half = 0.5 * (self.ask - self.bid)
+        with np.errstate(invalid="ignore", over="ignore"):
+            half = 0.5 * (self.ask - self.bid)
         half[self.unknown_code != 0] = np.nan
         return half
 
