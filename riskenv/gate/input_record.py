@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,20 @@ _PER_STEP = ("episode", "now", "cash", "rate", "flow", "asked", "rows", "has_for
 _PER_INSTRUMENT = ("instrument", "quantity", "bid", "ask", "vol")
 _PER_UNDERLYING = ("spot", "dividend_yield")
 _PER_LEG = ("row", "column", "lots")
+
+# What reading a damaged zip, array or header raises.
+_DAMAGE = (
+    OSError,
+    EOFError,
+    KeyError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zlib.error,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +159,14 @@ class Recording:
         self.decisions: list[bytes] = []
 
     def add(
-        self, portfolio: Portfolio, market: Market, proposal: Proposal, decision: Decision
+        self,
+        portfolio: Portfolio,
+        market: Market,
+        proposal: Proposal,
+        decision: Decision,
+        external_flow: float = 0.0,
     ) -> None:
-        self.inputs.add(portfolio, market, proposal)
+        self.inputs.add(portfolio, market, proposal, external_flow)
         self.decisions.append(decision.to_bytes())
 
 
@@ -177,8 +197,8 @@ class InputRecord:
         try:
             with np.load(path, allow_pickle=False) as archive:
                 arrays = {name: archive[name] for name in archive.files}
-            header = json.loads(arrays.pop("header").tobytes())
-        except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile) as error:
+            header = dict(json.loads(arrays.pop("header").tobytes()))
+        except _DAMAGE as error:
             raise ValueError(f"{path}: not a readable record of inputs: {error}") from None
         if header.get("format") != FORMAT:
             raise ValueError(f"{path}: format: got {header.get('format')!r}; allowed: {FORMAT}")
