@@ -88,7 +88,7 @@ def mark_equity(
     if session > state.session and not math.isnan(state.last_equity):
         day_start = state.last_equity
     day_start, high = day_start + external_flow, high + external_flow
-    if math.isnan(equity):
+    if not math.isfinite(equity):  # Unknown: an infinite mark would never be forgotten
         last = state.last_equity + external_flow
         return replace(
             state,
