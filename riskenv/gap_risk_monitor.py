@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -126,7 +127,7 @@ class GapRiskMonitor:
     def __init__(self, events: Iterable[Event], policy: EventPolicy, sessions: Sessions) -> None:
         self.policy = policy
         self.sessions = sessions
-        self.events = tuple(sorted(events, key=lambda e: (e.time, e.event_type, e.symbol)))
+        self.events = tuple(sorted(events, key=_LISTING))
         self._times = [event.time for event in self.events]
         self._zone = ZoneInfo(policy.time_zone)
         self._rules: dict[str, EventRule] = {}
@@ -219,6 +220,8 @@ class GapRiskMonitor:
         return "normal" if -gap_loss <= warn * gap_cap else "elevated"
 
 
+# Every attribute, so that the order in which a calendar lists its events changes nothing.
+_LISTING = attrgetter("time", "event_type", "symbol", "known_at", "known_at_assumed", "source")
 # Twenty sessions, the longest rule, span at most this many calendar days.
 _FARTHEST_DAYS = 35
 
