@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv import canonical
-from riskenv.config import load_config
+from riskenv.config import ConfigError, load_config
 from riskenv.events import Event
 from riskenv.factor_history import FactorHistory
 from riskenv.gap_risk_monitor import EventPolicy
@@ -97,14 +97,22 @@ def load_bundle(path: str | Path) -> tuple[PortfolioRiskManager, str]:
     digest = manifest.pop("digest", None)
     if canonical.digest(manifest) != digest:
         raise BundleError(f"{path}: {_MANIFEST} was changed: its digest does not match")
-    hashes: dict[str, str] = manifest["sha256"]
+    hashes = manifest.get("sha256")
+    if not isinstance(hashes, dict):
+        raise BundleError(f"{path}: {_MANIFEST}: sha256: got {hashes!r}; allowed: member -> sha256")
     if set(hashes) != set(members) - {_MANIFEST}:
         odd = sorted(set(hashes) ^ (set(members) - {_MANIFEST}))
         raise BundleError(f"{path}: members missing or not listed: {', '.join(odd)}")
     for name, expected in hashes.items():
         if hashlib.sha256(members[name]).hexdigest() != expected:
             raise BundleError(f"{path}: {name} was changed: its sha256 does not match")
-    return _build(members), str(digest)
+    try:
+        return _build(members), str(digest)
+    except (BundleError, ConfigError):
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        # Only a file made by other hands than `save_bundle`'s gets here: its digests are right.
+        raise BundleError(f"{path}: a member does not hold what it should: {error}") from None
 
 
 def _build(members: dict[str, bytes]) -> PortfolioRiskManager:
