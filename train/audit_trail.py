@@ -7,7 +7,6 @@ market's arrays in plain loops, so that the audit is a second opinion on those t
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from riskenv.train.demo_config import DemoConfig
 from riskenv.train.options_env import OptionsTradingEnv
 
 from riskenv.events import Event
+from riskenv.gap_risk_monitor import EventRule
 from riskenv.market import Market
 
 _NS_PER_YEAR = 365 * 86_400 * 10**9
@@ -89,16 +89,18 @@ class AuditTrail:
             shocks=shocks,
         )
 
-    def _active_rules(self, now: int) -> list[Any]:
+    def _active_rules(self, now: int) -> list[EventRule]:
         """Rules of known events with fewer closes left before them than the rule asks for."""
-        active = []
+        active: list[EventRule] = []
         for event in self._events:
             if not (event.known_at <= now < event.time < now + 40 * 86_400 * 10**9):
                 continue
             left = sum(1 for close in self._closes if now < close < event.time)
-            for rule in self._config.event_policy.rules:
-                if rule.event_type == event.event_type and left < rule.sessions_before:
-                    active.append(rule)
+            active += [
+                rule
+                for rule in self._config.event_policy.rules
+                if rule.event_type == event.event_type and left < rule.sessions_before
+            ]
         return active
 
     def _caps(self, multiplier: float) -> dict[str, tuple[float, float]]:
@@ -135,7 +137,7 @@ class AuditTrail:
             (self._closes[close + days] - self._closes[close]) / _NS_PER_YEAR,
         )
 
-    def _gap(self, rules: Sequence[Any]) -> HorizonShocks:
+    def _gap(self, rules: Sequence[EventRule]) -> HorizonShocks:
         signed = [(sign, rule) for rule in rules for sign in (-1.0, 1.0)]
         jumps = np.array([[sign * rule.gap_log_return] for sign, rule in signed])
         vols = np.array([[rule.gap_log_vol_change] for _, rule in signed])

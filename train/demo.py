@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from riskenv.train.audit_trail import AuditTrail
 from riskenv.train.demo_config import DemoConfig
 from riskenv.train.evaluation import Case, Outcome, evaluate
@@ -84,10 +85,11 @@ class DemoResult:
 def run_demo(config: DemoConfig, out: Path, progress: Progress) -> DemoResult:
     """Do the main job and write its artifacts into `out`."""
     out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)  # networks this small lose more to threads than they gain
     for name in ARTIFACTS:
         (out / name).unlink(missing_ok=True)  # a failed run must not leave an older run's files
     clock = _Clock(config, progress)
-    seconds = {}
+    seconds: dict[str, float] = {}
 
     with clock.phase("training on the menu", seconds, "train"):
         menu = train(config, "discrete", out, clock.step(_TRAIN_UNITS))
@@ -206,7 +208,8 @@ def _replays(out: Path) -> tuple[Replayed, ...]:
         try:
             said = json.loads(printed)
         except ValueError:
-            raise RuntimeError(f"{name}: the replay ended with {process.returncode}: {errors}")
+            status = process.returncode
+            raise RuntimeError(f"{name}: the replay ended with {status}: {errors}") from None
         results.append(
             Replayed(name, said["decisions"], said["identical"], said["first_difference"])
         )

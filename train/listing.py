@@ -400,8 +400,8 @@ class Listing:
         out[COST] = size * (out[ASK] - mid) + config.option_commission
         out_of_the_money = np.maximum(sign * (strike - spot), 0.0)
         floor = config.margin_floor * np.where(sign < 0.0, strike, spot)
-        out[SHORT_MARGIN] = size * (
-            mid + np.maximum(config.margin_of_spot * spot - out_of_the_money, floor)
+        out[SHORT_MARGIN] = size * np.maximum(
+            config.margin_of_spot * spot - out_of_the_money, floor
         )
         out[DELTA] = size * delta
         out[DOLLAR_DELTA] = size * delta * spot
@@ -473,9 +473,8 @@ def requirement(quotes: NDArray[np.float64], quantity: NDArray[np.float64]) -> f
         quotes: (QUOTE_ROWS, n).
         quantity: (n,) signed contracts.
 
-    It is held against equity at mid, which has the price of each short taken off already. The
-    rule counts that price once (an option has no value in a margin account's equity), so a call
-    here comes somewhat earlier.
+    The rule asks for the option's price besides, of an equity in which options count nothing. It
+    is held here against equity at mid, which has the price of each short taken off already.
 
     Source: FINRA rule 4210(f)(2)(E) for options, Regulation T (12 CFR 220.12) for shares.
     """

@@ -245,9 +245,11 @@ def _finish(figure: go.Figure, pair: Sequence[EvaluationRun], events: Mapping[st
     for title in figure.layout.annotations:
         if title.xref == "paper":  # a panel's title: to the left, where reading starts
             columns = max(1, len({axis.domain for axis in figure.select_xaxes()}))
-            place = min((axis.domain for axis in figure.select_xaxes()),
-                        key=lambda domain, x=title.x: abs(sum(domain) / 2 - x))  # fmt: skip
-            title.update(x=place[0], xanchor="left", font_size=12 if columns == 1 else 11.5)
+            domains = [axis.domain for axis in figure.select_xaxes()]
+            nearest = int(np.argmin([abs(sum(domain) / 2 - title.x) for domain in domains]))
+            title.update(
+                x=domains[nearest][0], xanchor="left", font_size=12 if columns == 1 else 11.5
+            )
     figure.update_xaxes(
         type="date", showgrid=False, linecolor="#b9c0c9", ticks="", zeroline=False,
         range=[str(start.astype("M8[s]")), str(end.astype("M8[s]"))],

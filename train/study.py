@@ -80,8 +80,8 @@ def _strangle(outcomes: Sequence[Outcome], span: Span, layered: bool) -> Outcome
 def strangle_table(config: DemoConfig, outcomes: Sequence[Outcome]) -> Table:
     """Does the layer help? The short strangle with it, without it, and merely smaller."""
     caps = [name for name in outcomes[0].run.caps if name != "gap_loss"]
-    rows = []
-    for outcome in outcomes:
+    rows: list[tuple[str | float | None, ...]] = []
+    for outcome in sorted(outcomes, key=lambda o: o.case.span):
         if outcome.case.name not in (SHORT_STRANGLE, SCALED):
             continue
         run = outcome.run
@@ -102,7 +102,6 @@ def strangle_table(config: DemoConfig, outcomes: Sequence[Outcome]) -> Table:
                 *(float(np.mean(cap_use(run.measures[n], run.caps[n]))) for n in caps),
             )
         )
-    rows.sort(key=lambda row: row[0])
     return Table(
         title="Does the layer help a short strangle?",
         columns=(

