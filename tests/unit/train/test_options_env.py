@@ -400,20 +400,21 @@ def test_an_option_is_held_past_its_slot_and_settles_at_intrinsic(market):
 
 def test_a_margin_call_closes_everything_and_is_reported(make_market):
     env = OptionsTradingEnv(
-        market=make_market(crash=-0.15), config={"menu_lots": 230, "random_start": False}
+        market=make_market(crash=-0.15), config={"menu_lots": 300, "random_start": False}
     )
     env.reset()
     sell = env.action_names.index("sell_straddle SPX")
     called = None
     for step in range(45):
-        before = env.positions
         *_, terminated, _, info = env.step(sell if step == 37 else 0)
         if info["margin_call"]:
             called = info
             break
     assert called is not None
     assert env.positions == {}
-    assert env.last_trade.liquidated == {i: -q for i, q in before.items()}
+    held = env.last_trade.after_trade
+    assert len(held) == 2
+    assert env.last_trade.liquidated == {i: -q for i, q in held.items()}
     assert env.last_trade.costs == info["costs"] > 0.0
     assert info["equity"] == info["cash"] < 950_000.0
     assert not terminated
