@@ -41,6 +41,6 @@ def utilisation(
         [0.5, 0.0]
     """
     bound = np.where(value < 0.0, low, high)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         used = value / bound
     return np.where((value == 0.0) & (bound == 0.0), 0.0, np.abs(used))

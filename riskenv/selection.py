@@ -144,7 +144,8 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
         spot = a.market.spot[a.table.underlying_index]
         # What has no price is dear, not free: it counts as something left.
         notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, 1e6)
-        return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
+        with np.errstate(over="ignore"):
+            return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
     used = utilisation(candidates.after, a.low, a.high)
     over = np.maximum(used - a.limits.release, 0.0)
     # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
@@ -163,10 +164,11 @@ def _distance(market: Market, trades: FloatArray, wanted: FloatArray) -> FloatAr
     weight = market.table.multiplier * market.half_spread
     # An instrument without a known spread is dear, not free.
     weight[np.isnan(weight)] = 1e6
-    with np.errstate(invalid="ignore"):
+    # A request that is not finite is infinitely far from everything.
+    with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(trades - wanted)
-    difference[np.isnan(difference)] = np.inf
-    return np.array([ordered_sum((row * weight)[row != 0.0]) for row in difference])
+        difference[np.isnan(difference)] = np.inf
+        return np.array([ordered_sum((row * weight)[row != 0.0]) for row in difference])
 
 
 def ordered_sum(values: FloatArray) -> float:
