@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import riskenv.train
 from riskenv.data import fomc_events
-from riskenv.train.auditor import AuditedContract, AuditedStep, HorizonShocks, audit
+from riskenv.train.auditor import GAP, AuditedContract, AuditedStep, HorizonShocks, audit
 from riskenv.wrappers import RiskConstrainedEnv
 
 from riskenv.measures import MEASURES
@@ -23,11 +23,14 @@ assert riskenv.train
 YEAR_NS = 365 * 86_400 * 10**9
 SPANS = {"2008": ("2008-09-02", "2008-12-31"), "2018": ("2018-02-01", "2018-02-28")}
 CAPS = {"delta": 150.0, "gamma": 4.0, "theta": 300.0, "vega": 200.0, "var_1d": 8e3, "es_1d": 1e4}
-ONE_SIDED = ("theta", "var_1d", "es_1d")
+CAPS["gap_loss"] = 3e3
+ONE_SIDED = ("theta", "var_1d", "es_1d", "gap_loss")
 EVENTS = fomc_events()
 SESSIONS_BEFORE, TIGHTENED = 2, 0.6
 RULE = {"sessions_before": SESSIONS_BEFORE, "cap_multiplier": TIGHTENED, "reduce": True}
-POLICY = {"rules": [{"event_type": "fomc", **RULE}]}
+JUMP, VOL_JUMP = 0.03, 0.1
+GAP_RULE = {"gap_log_return": JUMP, "gap_log_vol_change": VOL_JUMP}
+POLICY = {"rules": [{"event_type": "fomc", **RULE, **GAP_RULE}]}
 WINDOW = 500  # sessions that scenarios are drawn from: the layer's default
 
 
@@ -61,20 +64,30 @@ class Ledger:
                 dict(zip(tickers, market.dividend_yield, strict=True)),
                 tuple(contracts),
                 self.caps(market.now),
-                {1: self.shocks(market.now)},
+                {1: self.shocks(market.now), GAP: self.jumps(market.now)},
             )
         )
         return outcome
 
     def caps(self, now):
         """The caps in force, by the calendar alone."""
-        ahead = [event.time for event in EVENTS if event.known_at <= now < event.time]
-        left = [((self.closes > now) & (self.closes < time)).sum() for time in ahead]
-        factor = TIGHTENED if min(left, default=SESSIONS_BEFORE) < SESSIONS_BEFORE else 1.0
+        factor = TIGHTENED if self.is_event_near(now) else 1.0
         return {
             name: (-factor * cap, math.inf if name in ONE_SIDED else factor * cap)
             for name, cap in CAPS.items()
         }
+
+    def is_event_near(self, now):
+        ahead = [event.time for event in EVENTS if event.known_at <= now < event.time]
+        left = [((self.closes > now) & (self.closes < time)).sum() for time in ahead]
+        return min(left, default=SESSIONS_BEFORE) < SESSIONS_BEFORE
+
+    def jumps(self, now):
+        """Up and down with rising volatility before an event; no move where none is near."""
+        near = 1.0 if self.is_event_near(now) else 0.0
+        tickers = self.history.underlyings
+        moves, vols = near * np.array([-JUMP, JUMP]), near * np.array([VOL_JUMP, VOL_JUMP])
+        return HorizonShocks(dict.fromkeys(tickers, moves), dict.fromkeys(tickers, vols), 0.0)
 
     def shocks(self, now):
         history = self.history
@@ -193,6 +206,8 @@ def test_the_layer_s_measures_are_the_auditor_s():
     env = RiskConstrainedEnv(
         gymnasium.make("riskenv/OptionsTrading-v0", convention="box", start=start, end=end),
         {"caps": CAPS},
+        events=EVENTS,
+        event_policy=POLICY,
     )
     env.reset(seed=0)
     ledger, random = Ledger(env), np.random.default_rng(3)
