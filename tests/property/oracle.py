@@ -1,0 +1,127 @@
+"""What a book's measures are, in plain NumPy and SciPy, written from the definitions.
+
+Shares no code with the layer: other formulas' arrangement, other summation, other normal
+distribution. Agreement is to rounding, never to the bit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import norm
+
+from riskenv import FactorHistory, Market, VarConfig
+
+from .worlds import DAY, YEAR, prices
+
+MEASURES = (
+    "delta", "dollar_delta", "gamma", "dollar_gamma", "theta", "vega",
+    "var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d", "gap_loss",
+)  # fmt: skip
+
+
+def exposures(market: Market) -> NDArray[np.float64]:
+    """(n, 6) of one contract; theta by the Black-Scholes equation, not by its closed form."""
+    table = market.table
+    spot, q = market.spot[table.underlying_index], market.dividend_yield[table.underlying_index]
+    option = table.kind != 0
+    strike, years = np.where(option, table.strike, 1.0), (table.expiry - market.now) / YEAR
+    years, vol, r = np.where(option, years, 1.0), np.where(option, market.vol, 1.0), market.rate
+    sd = vol * np.sqrt(years)
+    d1 = (np.log(spot / strike) + (r - q + vol**2 / 2) * years) / sd
+    delta = np.exp(-q * years) * table.kind * norm.cdf(table.kind * d1)
+    gamma = np.exp(-q * years) * norm.pdf(d1) / (spot * sd)
+    vega = spot * np.exp(-q * years) * norm.pdf(d1) * np.sqrt(years)
+    value = prices(spot, strike, years, r, q, vol, table.kind)
+    theta = r * value - (r - q) * spot * delta - vol**2 * spot**2 * gamma / 2
+    columns = [delta, delta * spot, gamma, gamma * spot**2 / 100, theta / 365, vega / 100]
+    out = np.column_stack([np.where(option, column, 0.0) for column in columns])
+    out[~option, 0], out[~option, 1] = 1.0, spot[~option]
+    return out * table.multiplier[:, None]
+
+
+def scenario_pnl(
+    market: Market, history: FactorHistory, var: VarConfig, jumps: list[tuple[str, float, float]]
+) -> list[NDArray[np.float64]]:
+    """P&L of one contract of each instrument, (n, S) for horizons 1, 3, 5 and for the jumps.
+
+    A session every day, books at the close: h sessions are h days.
+    """
+    table = market.table
+    known = int((history.times <= market.now).sum())
+    blocks = []
+    for horizon in (1, 3, 5):
+        ends = range(max(horizon - 1, known - var.window), known)
+        windows = [slice(end - horizon + 1, end + 1) for end in ends]
+        moves = np.array([history.log_return[w].sum(axis=0) for w in windows]).T
+        vols = np.array([history.log_vol_change[w].sum(axis=0) for w in windows]).T
+        blocks.append(_pnl(market, history, moves, vols, horizon * DAY))
+    shape = (len(history.underlyings), len(jumps))
+    moves, vols = np.zeros(shape), np.zeros(shape)
+    for j, (symbol, move, vol) in enumerate(jumps):
+        for u, ticker in enumerate(history.underlyings):
+            if symbol in ("", ticker):
+                moves[u, j], vols[u, j] = move, vol
+    blocks.append(_pnl(market, history, moves, vols, 0))
+    assert all(block.shape[0] == len(table) for block in blocks)
+    return blocks
+
+
+def _pnl(market, history, moves, vols, elapsed):  # type: ignore[no-untyped-def]
+    table = market.table
+    column = [history.underlyings.index(table.underlyings[u]) for u in table.underlying_index]
+    spot = market.spot[table.underlying_index][:, None]
+    carry = market.dividend_yield[table.underlying_index][:, None]
+    kind, strike = table.kind[:, None], np.where(table.kind == 0, 1.0, table.strike)[:, None]
+    years = ((table.expiry - market.now) / YEAR)[:, None]
+    vol = market.vol[:, None]
+    base = prices(spot, strike, years, market.rate, carry, vol, kind)
+    later = prices(
+        spot * np.exp(moves[column]), strike, years - elapsed / YEAR,
+        market.rate, carry, vol * np.exp(vols[column]), kind,
+    )  # fmt: skip
+    return (later - base) * table.multiplier[:, None]
+
+
+def tail(pnl: NDArray[np.float64], p: float) -> tuple[float, float]:
+    """(VaR, ES) by weights: walk from the worst outcome until weight p is used up."""
+    ordered, weight = np.sort(pnl), 1.0 / len(pnl)
+    cumulative, var, left, mean = 0.0, None, p, 0.0
+    for value in ordered:
+        cumulative += weight
+        mean += value * min(weight, max(left, 0.0))
+        left -= weight
+        if var is None and cumulative >= p - 1e-9:
+            var = value
+    assert var is not None
+    return min(0.0, var), min(0.0, mean / p)
+
+
+class Oracle:
+    """Measures of any book at one market."""
+
+    def __init__(
+        self,
+        market: Market,
+        history: FactorHistory,
+        var: VarConfig,
+        jumps: list[tuple[str, float, float]] | None = None,
+    ) -> None:
+        self.X = exposures(market)
+        self.blocks = scenario_pnl(market, history, var, jumps or [])
+        self.p = var.tail_probability
+
+    def measures(self, quantity: NDArray[np.float64]) -> dict[str, float]:
+        values = list(quantity @ self.X)
+        for block in self.blocks[:3]:
+            values += tail(quantity @ block, self.p)
+        values.append(min([0.0, *(quantity @ self.blocks[3])]))
+        return dict(zip(MEASURES, map(float, values), strict=True))
+
+    def scale(self, *books: NDArray[np.float64]) -> dict[str, float]:
+        """How large the terms are that were added up: what rounding is relative to."""
+        gross = np.sum([np.abs(book) for book in books], axis=0)
+        linear = gross @ np.abs(self.X)
+        worst = [float((gross @ np.abs(b)).max(initial=0.0)) for b in self.blocks]
+        tails = [w for w in worst[:3] for _ in range(2)]
+        return dict(zip(MEASURES, [*map(float, linear), *tails, worst[3]], strict=True))
