@@ -41,6 +41,8 @@ def register(app: typer.Typer) -> None:
         if quick:
             settings = settings.quick()
         console = Console()
+        if not console.is_terminal:
+            console = Console(width=100)
         columns = (
             BarColumn(),
             TaskProgressColumn(),
@@ -66,46 +68,12 @@ def register(app: typer.Typer) -> None:
 
 def _print(console: Any, config: Any, result: Any, out: Path) -> None:
     """The tables and, last, what was produced and where."""
-    from rich.table import Table
     from riskenv.train.demo import ARTIFACTS
-    from riskenv.train.performance import (
-        daily_pnl,
-        expected_shortfall,
-        intervention_rate,
-        max_drawdown,
-        total_return,
-    )
     from riskenv.train.study import strangle_table
 
-    table = Table(title="Policies with and without the layer")
-    for name in ("span", "policy", "layer"):
-        table.add_column(name)
-    for name in ("return", "max drawdown", "99 % ES/day", "intervened", "active", "drift"):
-        table.add_column(name, justify="right")
-    for outcome in result.outcomes:
-        run = outcome.run
-        loss = expected_shortfall(daily_pnl(run.times, run.equity)) / float(run.equity[0])
-        table.add_row(
-            run.span,
-            run.name,
-            "with" if run.layered else "without",
-            f"{total_return(run.equity):.1%}",
-            f"{max_drawdown(run.equity):.1%}",
-            f"{loss:.2%}",
-            f"{intervention_rate(run.verdicts):.1%}" if run.layered else "",
-            f"{run.active_breaches:,}",
-            f"{run.drift_breaches:,}",
-        )
-    console.print(table)
-
-    strangle = strangle_table(config, result.outcomes)
-    table = Table(title=strangle.title)
-    for column in strangle.columns:
-        table.add_column(column, justify="left" if column in strangle.columns[:2] else "right")
-    for row in strangle.rows:
-        cells = zip(strangle.columns, row, strict=True)
-        table.add_row(*(_cell(value, name in strangle.percent) for name, value in cells))
-    console.print(table)
+    for span in dict.fromkeys(o.run.span for o in result.outcomes):
+        console.print(_policies([o for o in result.outcomes if o.run.span == span], span))
+    console.print(_transposed(strangle_table(config, result.outcomes)))
 
     for convention, share in result.unchanged.items():
         console.print(f"random proposals passed unchanged, {convention}: {share:.1%}")
@@ -124,6 +92,54 @@ def _print(console: Any, config: Any, result: Any, out: Path) -> None:
     console.print("produced:")
     for name in ARTIFACTS:
         console.print(f"  {out / name}", soft_wrap=True)
+
+
+def _policies(outcomes: Any, span: str) -> Any:
+    """One row a run of one span."""
+    from rich import box
+    from rich.table import Table
+    from riskenv.train.performance import (
+        daily_pnl,
+        expected_shortfall,
+        intervention_rate,
+        max_drawdown,
+        total_return,
+    )
+
+    table = Table(title=f"{span}: policies with and without the layer", box=box.SIMPLE)
+    table.add_column("policy", no_wrap=True)
+    table.add_column("layer", no_wrap=True)
+    for name in ("return", "drawdown", "ES/day", "changed", "active", "drift"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for outcome in outcomes:
+        run = outcome.run
+        loss = expected_shortfall(daily_pnl(run.times, run.equity)) / float(run.equity[0])
+        table.add_row(
+            run.name,
+            "with" if run.layered else "without",
+            f"{total_return(run.equity):.1%}",
+            f"{max_drawdown(run.equity):.1%}",
+            f"{loss:.2%}",
+            f"{intervention_rate(run.verdicts):.0%}" if run.layered else "",
+            f"{run.active_breaches:,}",
+            f"{run.drift_breaches:,}",
+        )
+    return table
+
+
+def _transposed(source: Any) -> Any:
+    """A report table with its rows as columns, which a terminal has the width for."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=source.title, box=box.SIMPLE)
+    table.add_column("", no_wrap=True)
+    for row in source.rows:
+        table.add_column(f"{row[0]}\n{row[1]}", justify="right")
+    for k, name in enumerate(source.columns[2:], start=2):
+        percent = name in source.percent
+        table.add_row(name, *(_cell(row[k], percent) for row in source.rows))
+    return table
 
 
 def _cell(value: Any, percent: bool) -> str:

@@ -51,7 +51,7 @@ class DemoConfig(Config):
     Example:
         >>> config = load_config(DemoConfig, DEMO_YAML)
         >>> config.limits.caps.delta, config.training.discrete_steps
-        (500.0, 30000)
+        (500.0, 24576)
     """
 
     seed: int = Field(ge=0)

@@ -20,7 +20,7 @@ from riskenv.train.policies import RandomPolicy, ShortStranglePolicy
 from riskenv.train.report import Table
 
 SHORT_STRANGLE = "short strangle"
-SCALED = "short strangle, scaled down"
+SCALED = "short strangle, scaled"
 
 
 def cases(
@@ -85,7 +85,7 @@ def strangle_table(config: DemoConfig, outcomes: Sequence[Outcome]) -> Table:
         if outcome.case.name not in (SHORT_STRANGLE, SCALED):
             continue
         run = outcome.run
-        what = "with the layer" if run.layered else "without"
+        what = "with" if run.layered else "without"
         if outcome.case.name == SCALED:
             what = (
                 f"without, {outcome.case.env_changes['menu_lots'] / config.env['menu_lots']:.2f} x"

@@ -54,7 +54,9 @@ class RiskConstrainedEnv(
 
     Args:
         env: a Discrete or Box env.
-        limits: caps and breaker levels, as `RiskLimits`, a mapping or a YAML file.
+        limits: caps and breaker levels, as `RiskLimits`, a mapping or a YAML file; or a whole
+            `PortfolioRiskManager`, which envs of one process may share, and with it the matrices
+            of the days they replay.
         adapter: how to read the env; by default the env's own `risk_adapter`.
         sessions: the exchange calendar; by default the adapter's.
         history: factor moves for VaR; by default the adapter's. Needed where a tail is capped.
@@ -85,7 +87,7 @@ class RiskConstrainedEnv(
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
-        limits: RiskLimits | Source,
+        limits: RiskLimits | Source | PortfolioRiskManager,
         *,
         adapter: Adapter | None = None,
         sessions: Sessions | None = None,
@@ -112,6 +114,7 @@ class RiskConstrainedEnv(
             observe_risk=observe_risk,
             correction=correction,
             carry_state=carry_state,
+            _disable_deepcopy=True,  # a shared manager stays shared, its matrices uncopied
         )
         super().__init__(env)
         if correction not in ("auto", "none"):
@@ -120,22 +123,32 @@ class RiskConstrainedEnv(
             raise ConfigError(f"action_space: got {env.action_space}; allowed: Discrete or Box")
         self._actions: spaces.Discrete | spaces.Box = env.action_space
         self.adapter = _adapter_of(env, adapter)
-        sessions = sessions if sessions is not None else self.adapter.sessions(env)
-        if sessions is None:
-            raise ConfigError(
-                "sessions: the adapter knows no exchange calendar; pass sessions=..., for example "
-                "riskenv.data.exchange_sessions('2015-01-01', '2026-12-31')"
+        if isinstance(limits, PortfolioRiskManager):
+            given = {"sessions": sessions, "history": history, "var": var}
+            given |= {"events": events or None, "event_policy": event_policy}
+            for name, value in given.items():
+                if value is not None:
+                    raise ConfigError(
+                        f"{name}: limits is a PortfolioRiskManager, which has its own"
+                    )
+            self.manager = limits
+        else:
+            sessions = sessions if sessions is not None else self.adapter.sessions(env)
+            if sessions is None:
+                raise ConfigError(
+                    "sessions: the adapter knows no exchange calendar; pass sessions=..., for "
+                    "example riskenv.data.exchange_sessions('2015-01-01', '2026-12-31')"
+                )
+            self.manager = PortfolioRiskManager(
+                _config("limits", RiskLimits, limits),
+                sessions,
+                history=history if history is not None else self.adapter.factor_history(env),
+                var=_config("var", VarConfig, var if var is not None else {}),
+                events=events,
+                event_policy=_config(
+                    "event_policy", EventPolicy, event_policy if event_policy is not None else {}
+                ),
             )
-        self.manager = PortfolioRiskManager(
-            _config("limits", RiskLimits, limits),
-            sessions,
-            history=history if history is not None else self.adapter.factor_history(env),
-            var=_config("var", VarConfig, var if var is not None else {}),
-            events=events,
-            event_policy=_config(
-                "event_policy", EventPolicy, event_policy if event_policy is not None else {}
-            ),
-        )
         self.penalty = _config("penalty", PenaltyConfig, penalty if penalty is not None else {})
         self.correction = correction
         self._carry_state = carry_state
