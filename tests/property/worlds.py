@@ -147,14 +147,15 @@ def market_of(table: InstrumentTable, seed: int, now: int = NOW) -> Market:
     rng = np.random.default_rng(seed)
     u = len(table.underlyings)
     level = np.array([{"A": 100.0, "B": 40.0}[t] for t in table.underlyings])
-    spot = level * np.exp(0.03 * rng.normal(size=u))
+    # Rounded, like real quotes: NumPy's exp and log change bits with the CPU.
+    spot = np.round(level * np.exp(0.03 * rng.normal(size=u)), 4)
     carry = rng.choice([0.0, 0.02], size=u)
     rate = float(rng.choice([0.0, 0.03, 0.05]))
     vol = np.where(table.kind == 0, 0.0, rng.uniform(0.12, 0.5, len(table)))
     ticker = table.underlying_index
     years = (table.expiry - now) / YEAR
     strike = np.where(table.kind == 0, 1.0, table.strike)
-    mid = prices(spot[ticker], strike, years, rate, carry[ticker], vol, table.kind)
+    mid = np.round(prices(spot[ticker], strike, years, rate, carry[ticker], vol, table.kind), 4)
     half = np.maximum(0.005 * mid, 0.005)
     return Market(now, table, spot, rate, carry, np.maximum(mid - half, 0.0), mid + half, vol)
 
