@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -110,11 +111,12 @@ class RiskConstrainedEnv(
             var=var,
             events=events,
             event_policy=event_policy,
-            penalty=penalty,
+            penalty=copy.deepcopy(penalty),
             observe_risk=observe_risk,
             correction=correction,
             carry_state=carry_state,
-            _disable_deepcopy=True,  # a shared manager stays shared, its matrices uncopied
+            # A shared manager stays shared, its matrices uncopied; a mapping is the caller's.
+            _disable_deepcopy=isinstance(limits, PortfolioRiskManager),
         )
         super().__init__(env)
         if correction not in ("auto", "none"):

@@ -75,3 +75,13 @@ def test_making_a_spec_shares_nothing_that_can_change(make_env):
     caps["delta"] = 1.0  # the caller's mapping is the caller's
     assert env.manager.limits.caps.delta == 150.0
     assert gymnasium.make(env.spec).manager.limits.caps.delta == 150.0
+
+
+def test_a_shared_manager_stays_shared_and_the_mappings_beside_it_do_not(make_env, make_bare):
+    manager, penalty = make_env("box").manager, {"var_weight": 2.0}
+    env = RiskConstrainedEnv(make_bare("box"), manager, penalty=penalty)
+    penalty["var_weight"] = 9.0
+    assert env.manager is manager
+    assert env._saved_kwargs["limits"] is manager
+    assert env.penalty.var_weight == 2.0
+    assert env._saved_kwargs["penalty"] == {"var_weight": 2.0}
