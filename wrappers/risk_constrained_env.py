@@ -126,7 +126,7 @@ class RiskConstrainedEnv(
         self._actions: spaces.Discrete | spaces.Box = env.action_space
         self.adapter = _adapter_of(env, adapter)
         if isinstance(limits, PortfolioRiskManager):
-            given = {"sessions": sessions, "history": history, "var": var}
+            given: dict[str, Any] = {"sessions": sessions, "history": history, "var": var}
             given |= {"events": events or None, "event_policy": event_policy}
             for name, value in given.items():
                 if value is not None:
