@@ -29,6 +29,10 @@ _PER_STEP = ("episode", "now", "cash", "rate", "flow", "asked", "rows", "has_for
 _PER_INSTRUMENT = ("instrument", "quantity", "bid", "ask", "vol")
 _PER_UNDERLYING = ("spot", "dividend_yield")
 _PER_LEG = ("row", "column", "lots")
+_COLUMNS = (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING)
+_LEGS = tuple(f"{kind}_{name}" for kind in ("trade", "forced") for name in _PER_LEG)
+_SIZES = ("instruments", "underlyings", "trade", "forced")
+_ARRAYS = {*_COLUMNS, *_LEGS, *(f"{name}_offset" for name in _SIZES)}
 
 # What reading a damaged zip, array or header raises.
 _DAMAGE = (
@@ -68,15 +72,9 @@ class InputRecorder:
     def __init__(self) -> None:
         self._episodes: list[str] = []
         self._instruments: dict[Instrument, int] = {}
-        self._columns: dict[str, list[Any]] = {
-            name: [] for name in (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING)
-        }
-        self._legs: dict[str, list[Any]] = {
-            f"{kind}_{name}": [] for kind in ("trade", "forced") for name in _PER_LEG
-        }
-        self._sizes: dict[str, list[int]] = {
-            name: [] for name in ("instruments", "underlyings", "trade", "forced")
-        }
+        self._columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        self._legs: dict[str, list[Any]] = {name: [] for name in _LEGS}
+        self._sizes: dict[str, list[int]] = {name: [] for name in _SIZES}
 
     def __len__(self) -> int:
         return len(self._columns["now"])
@@ -111,7 +109,7 @@ class InputRecorder:
         for name, value in step.items():
             self._columns[name].append(value)
         self._columns["instrument"].append(
-            [known.setdefault(instrument, len(known)) for instrument in table.instruments]
+            np.array([known.setdefault(i, len(known)) for i in table.instruments], dtype=np.int64)
         )
         self._columns["quantity"].append(portfolio.quantity)
         for name in ("bid", "ask", "vol", "spot", "dividend_yield"):
@@ -202,6 +200,9 @@ class InputRecord:
             raise ValueError(f"{path}: not a readable record of inputs: {error}") from None
         if header.get("format") != FORMAT:
             raise ValueError(f"{path}: format: got {header.get('format')!r}; allowed: {FORMAT}")
+        if set(arrays) != _ARRAYS:
+            odd = ", ".join(sorted(_ARRAYS ^ set(arrays)))
+            raise ValueError(f"{path}: arrays missing or not of a record: {odd}")
         instruments = [
             Instrument(**dict(zip(_FIELDS, row, strict=True))) for row in header["instruments"]
         ]
