@@ -48,25 +48,41 @@ def mean_short_vega(outcome: Outcome) -> float:
     return float(np.mean(np.maximum(-outcome.run.measures["vega"], 0.0)))
 
 
-def scaled_cases(config: DemoConfig, outcomes: Sequence[Outcome]) -> list[Case]:
+def scaled_down(
+    config: DemoConfig, outcomes: Sequence[Outcome], run: Callable[[Case], Outcome]
+) -> list[Outcome]:
     """The short strangle without the layer, scaled to the mean short vega it had with it.
 
-    The scale is the ratio of the two means, span by span; lots become fractions, which the env
-    allows. It answers whether the layer does more than a smaller position would.
+    It answers whether the layer does more than a smaller position would. Lots become fractions,
+    which the env allows. Margin calls make the mean short vega not quite linear in the scale, so
+    the scale is corrected by the ratio of the two means until they agree to `_VEGA_TOLERANCE`.
+
+    Args:
+        run: runs a case.
     """
-    cases = []
+    scaled = []
     for span in config.evaluation_spans:
-        with_layer, without = (_strangle(outcomes, span, layered) for layered in (True, False))
-        full = mean_short_vega(without)
-        scale = mean_short_vega(with_layer) / full if full > 0.0 else 1.0
-        lots = config.short_strangle_lots * scale
-        menu_lots = float(config.env["menu_lots"]) * scale
+        outcome = _strangle(outcomes, span, False)
+        target, scale = mean_short_vega(_strangle(outcomes, span, True)), 1.0
+        for _ in range(_MOST_RUNS):
+            reached = mean_short_vega(outcome)
+            scale *= target / reached if reached > 0.0 else 1.0
+            outcome = run(_scaled_case(config, span, scale))
+            if abs(mean_short_vega(outcome) - target) <= _VEGA_TOLERANCE * target:
+                break
+        scaled.append(outcome)
+    return scaled
 
-        def make(lots: float = lots) -> Policy:
-            return ShortStranglePolicy(lots)
 
-        cases.append(Case(SCALED, "discrete", make, span, False, {"menu_lots": menu_lots}))
-    return cases
+# Means that agree this well are called the same; so many runs are spent on it.
+_VEGA_TOLERANCE, _MOST_RUNS = 0.02, 4
+
+
+def _scaled_case(config: DemoConfig, span: Span, scale: float) -> Case:
+    lots, menu_lots = config.short_strangle_lots * scale, float(config.env["menu_lots"]) * scale
+    return Case(
+        SCALED, "discrete", lambda: ShortStranglePolicy(lots), span, False, {"menu_lots": menu_lots}
+    )
 
 
 def _strangle(outcomes: Sequence[Outcome], span: Span, layered: bool) -> Outcome:
