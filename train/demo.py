@@ -32,7 +32,7 @@ from riskenv.train.evaluation import Case, Outcome, evaluate
 from riskenv.train.layered_env import layered_env
 from riskenv.train.options_env import OptionsTradingEnv
 from riskenv.train.report import write_report
-from riskenv.train.study import breaches_table, cases, scaled_cases, strangle_table
+from riskenv.train.study import breaches_table, cases, scaled_down, strangle_table
 from riskenv.train.training import train
 
 from riskenv.gate.input_record import Recording
@@ -104,16 +104,13 @@ def run_demo(config: DemoConfig, out: Path, progress: Progress) -> DemoResult:
     assert isinstance(base, OptionsTradingEnv)
     trail = AuditTrail(base, config, fomc_events())
 
-    def run_all(todo: Sequence[Case]) -> list[Outcome]:
-        done = []
-        for case in todo:
-            what = f"{case.name}, {case.span_name}, {'with' if case.layered else 'without'}"
-            with clock.phase(f"evaluating {what}", seconds, "evaluate"):
-                done.append(evaluate(case, config, trail, recording, clock.step(_EVALUATE_UNITS)))
-        return done
+    def run(case: Case) -> Outcome:
+        what = f"{case.name}, {case.span_name}, {'with' if case.layered else 'without'}"
+        with clock.phase(f"evaluating {what}", seconds, "evaluate"):
+            return evaluate(case, config, trail, recording, clock.step(_EVALUATE_UNITS))
 
-    outcomes = run_all(cases(config, lambda: menu, lambda: box))
-    outcomes += run_all(scaled_cases(config, outcomes))
+    outcomes = [run(case) for case in cases(config, lambda: menu, lambda: box)]
+    outcomes += scaled_down(config, outcomes, run)
 
     with clock.phase("writing the report and the gate", seconds, "write"):
         digest = probe.export_gate(out / "gate.zip")
@@ -136,7 +133,7 @@ class _Clock:
 
     def __init__(self, config: DemoConfig, progress: Progress) -> None:
         days = sum(_sessions_of(span) for span in config.evaluation_spans)
-        runs = 11  # five policies with and without, and one scaled down
+        runs = 12  # five policies with and without, and one scaled down in about two tries
         self._total = (
             (config.training.discrete_steps + config.training.box_steps) * _TRAIN_UNITS
             + runs * days * _EVALUATE_UNITS
