@@ -6,8 +6,8 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV ?= .venv
-# A wheel index asked beside PyPI for torch alone, e.g. https://download.pytorch.org/whl/cpu to
-# get the CPU build where PyPI's own brings gigabytes of accelerator packages.
+# A wheel index asked for torch alone, for those who mirror its CPU build, which spares gigabytes
+# of accelerator packages.
 TORCH_INDEX ?=
 PYTEST_ARGS ?=
 DEMO_ARGS ?=

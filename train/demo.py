@@ -204,9 +204,12 @@ def _replays(out: Path) -> tuple[Replayed, ...]:
         printed, errors = process.communicate()
         try:
             said = json.loads(printed)
-        except ValueError:
+            loaded = said["loaded"]
+        except (ValueError, KeyError):
             status = process.returncode
             raise RuntimeError(f"{name}: the replay ended with {status}: {errors}") from None
+        if loaded:
+            raise RuntimeError(f"{name}: the gate loaded {', '.join(loaded)}")
         results.append(
             Replayed(name, said["decisions"], said["identical"], said["first_difference"])
         )

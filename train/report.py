@@ -178,7 +178,12 @@ def _summary(runs: Sequence[EvaluationRun]) -> dict[str, Any]:
 def _uses(runs: Sequence[EvaluationRun]) -> dict[str, Any]:
     capped = list(dict.fromkeys(measure for run in runs for measure in run.capped))
     cells = [[_use_cell(run, measure) for measure in capped] for run in runs]
-    columns = ("Span", "Policy", "Layer", *map(label, capped))
+    columns = (
+        "Span",
+        "Policy",
+        "Layer",
+        *(label(m).replace(" days", "d").replace(" day", "d") for m in capped),
+    )
     note = (
         "Mean / highest share of the cap in force that the book used after each decision. "
         "Above 100 % without an active breach is drift; ∞ is any use of a cap of zero."

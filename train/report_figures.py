@@ -31,6 +31,7 @@ UNITS = {
     "dollar_gamma": "currency per 1 %",
     "theta": "currency a day",
     "vega": "currency a vol point",
+    "gap_loss": "currency",
 }
 
 
@@ -77,7 +78,12 @@ def figures(
             "the decision. Where the run without the layer leaves the picture, its extremes are "
             "written in; double-click a panel to see all of it."
         )
-        found.append(("Greeks against their caps", caption, _greeks_figure(pair, greeks, points)))
+        heading = (
+            "Greeks and gap loss against their caps"
+            if "gap_loss" in greeks
+            else ("Greeks against their caps")
+        )
+        found.append((heading, caption, _greeks_figure(pair, greeks, points)))
     horizons = [h for h in (1, 3, 5) if any(f"var_{h}d" in run.measures for run in pair)]
     if horizons:
         caption = (
@@ -103,7 +109,7 @@ def _equity_figure(pair: Sequence[EvaluationRun], points: int) -> go.Figure:
         figure.add_trace(_line(run.times, run.equity, points, _layer(run), colour), 1, 1)
         fall = _line(run.times, drawdown(run.equity) * 100.0, points, _layer(run), colour)
         figure.add_trace(fall.update(hovertemplate="%{y:.1f} %"), 2, 1)
-    figure.update_yaxes(title_text="equity", row=1, tickformat=",")
+    figure.update_yaxes(title_text="equity", row=1)
     figure.update_yaxes(title_text="drawdown, %", row=2)
     return figure.update_layout(height=430)
 
@@ -125,7 +131,8 @@ def _greeks_figure(pair: Sequence[EvaluationRun], greeks: Sequence[str], points:
                 continue
             colour = WITH if run.layered else WITHOUT
             values = run.measures[measure]
-            figure.add_trace(_line(run.times, values, points, _layer(run), colour), row, 1)
+            curve = _line(run.times, values, points, _layer(run), colour)
+            figure.add_trace(curve.update(opacity=1.0 if run.layered else 0.6), row, 1)
             lowest, highest = _extremes(values)
             if lowest < low or highest > high:
                 text = f"{_layer(run)}: {number(lowest)} to {number(highest)}"
@@ -147,7 +154,6 @@ def _var_figure(pair: Sequence[EvaluationRun], horizons: Sequence[int]) -> go.Fi
     for place, (_, traces) in enumerate(panels):
         for trace in traces:
             figure.add_trace(trace, place // len(pair) + 1, place % len(pair) + 1)
-    figure.update_yaxes(tickformat=",")
     return figure.update_layout(height=60 + 215 * len(horizons))
 
 
@@ -207,11 +213,12 @@ def _ladder_figure(run: EvaluationRun) -> go.Figure:
     closes = daily_closes(run.times)
     worst = np.maximum.reduceat(level, np.append(0, closes[:-1] + 1))
     days = run.times[closes].astype("datetime64[D]")
+    to_next = np.diff(days, append=days[-1:] + np.timedelta64(1, "D")).astype(float) * 86_400_000
     for rank in np.unique(worst):
         # The bar's height repeats the rung, so that the picture reads without its colours.
         bar = go.Bar(
             x=_milliseconds(days[worst == rank]), y=np.full((worst == rank).sum(), rank + 0.5),
-            width=86_400_000.0, offset=0, showlegend=False, name=escape(order[rank]),
+            width=to_next[worst == rank], offset=0, showlegend=False, name=escape(order[rank]),
             marker={"color": RUNG_COLOURS.get(order[rank], "#c9d6e3"), "line": {"width": 0}},
             hovertemplate="%{x|%d %b %Y}",
         )  # fmt: skip
@@ -241,15 +248,11 @@ def _finish(figure: go.Figure, pair: Sequence[EvaluationRun], events: Mapping[st
         legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
         hoverlabel={"bgcolor": "white"},
     )  # fmt: skip
-    figure.update_annotations(font_size=12)
+    domains = [axis.domain for axis in figure.select_xaxes()]
     for title in figure.layout.annotations:
         if title.xref == "paper":  # a panel's title: to the left, where reading starts
-            columns = max(1, len({axis.domain for axis in figure.select_xaxes()}))
-            domains = [axis.domain for axis in figure.select_xaxes()]
-            nearest = int(np.argmin([abs(sum(domain) / 2 - title.x) for domain in domains]))
-            title.update(
-                x=domains[nearest][0], xanchor="left", font_size=12 if columns == 1 else 11.5
-            )
+            panel = next(d for d in domains if d[0] <= title.x <= d[1])
+            title.update(x=panel[0], xanchor="left", font_size=12)
     figure.update_xaxes(
         type="date", showgrid=False, linecolor="#b9c0c9", ticks="", zeroline=False,
         range=[str(start.astype("M8[s]")), str(end.astype("M8[s]"))],
@@ -259,6 +262,7 @@ def _finish(figure: go.Figure, pair: Sequence[EvaluationRun], events: Mapping[st
     figure.update_yaxes(
         gridcolor="#eef0f3", zerolinecolor="#c9cfd6", zerolinewidth=1, automargin=False,
         title_font_size=12, title_standoff=6, nticks=6,
+        separatethousands=True,
     )  # fmt: skip
 
 

@@ -122,7 +122,7 @@ def main(arguments: list[str] | None = None) -> int:
         "decisions": result.decisions,
         "identical": result.identical,
         "first_difference": str(result.first) if result.first else None,
-        "loaded": [name for name in FORBIDDEN if name in sys.modules],
+        "loaded": [name for name in FORBIDDEN if sys.modules.get(name) is not None],
     }
     sys.stdout.write(json.dumps(summary) + "\n")
     return 0 if result.identical == result.decisions and not summary["loaded"] else 1
