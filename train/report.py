@@ -178,18 +178,15 @@ def _summary(runs: Sequence[EvaluationRun]) -> dict[str, Any]:
 def _uses(runs: Sequence[EvaluationRun]) -> dict[str, Any]:
     capped = list(dict.fromkeys(measure for run in runs for measure in run.capped))
     cells = [[_use_cell(run, measure) for measure in capped] for run in runs]
-    columns = (
-        "Span",
-        "Policy",
-        "Layer",
-        *(label(m).replace(" days", "d").replace(" day", "d") for m in capped),
-    )
+    short = [label(m).replace(" days", "d").replace(" day", "d") for m in capped]
+    columns = ("Span", "Policy", "Layer", *short)
     note = (
-        "Mean / highest share of the cap in force that the book used after each decision. "
+        "Mean / highest share, in percent, of the cap in force that the book used after each "
+        "decision. "
         "Above 100 % without an active breach is drift; ∞ is any use of a cap of zero."
     )
     return {
-        "title": "Use of each cap", "columns": columns, "rows": _rows(runs, cells),
+        "title": "Use of each cap, %", "columns": columns, "rows": _rows(runs, cells),
         "text": [row < 3 for row in range(len(columns))], "note": note,
     }  # fmt: skip
 
@@ -201,7 +198,7 @@ def _use_cell(run: EvaluationRun, measure: str) -> dict[str, str]:
     known = use[~np.isnan(use)]
     if len(known) == 0:
         return _cell("n/a")
-    text = f"{number(100 * float(known.mean()))} / {number(100 * float(known.max()))} %"
+    text = f"{number(100 * float(known.mean()))} / {number(100 * float(known.max()))}"
     return _cell(text, "over" if known.max() > 1.0 + 1e-9 else "")
 
 

@@ -262,7 +262,7 @@ def _finish(figure: go.Figure, pair: Sequence[EvaluationRun], events: Mapping[st
     figure.update_yaxes(
         gridcolor="#eef0f3", zerolinecolor="#c9cfd6", zerolinewidth=1, automargin=False,
         title_font_size=12, title_standoff=6, nticks=6,
-        separatethousands=True,
+        separatethousands=True, exponentformat="none",
     )  # fmt: skip
 
 
