@@ -92,15 +92,18 @@ def write_report(
     if not keys or len(set(keys)) != len(keys):
         raise ValueError(f"runs: got {keys}; allowed: one or more, each named once")
     points = max(150, min(900, _POINTS_OF_ALL_RUNS // len(runs)))
+    spans = [run.span for run in runs]
     pairs: dict[tuple[str, str], list[EvaluationRun]] = {}
-    for run in sorted(runs, key=lambda run: run.layered):
+    for run in sorted(runs, key=lambda run: spans.index(run.span)):
         pairs.setdefault((run.span, run.name), []).append(run)
+    for pair in pairs.values():
+        pair.sort(key=lambda run: run.layered)  # the run with the layer is drawn on top
 
     figures: dict[str, Any] = {}
     groups = []
-    for group, (span, name) in enumerate(dict.fromkeys(key[:2] for key in keys)):
+    for group, ((span, name), pair) in enumerate(pairs.items()):
         shown = []
-        for heading, caption, figure in draw_figures(pairs[span, name], points, events or {}):
+        for heading, caption, figure in draw_figures(pair, points, events or {}):
             key = f"f{len(figures)}"
             figures[key] = json.loads(figure.to_json())
             height = figure.layout.height
@@ -118,10 +121,14 @@ def write_report(
         groups=groups,
         events=", ".join(events or {}),
         plotly_js=get_plotlyjs(),
-        # Inside a script element only "<" could end the element.
-        figures_json=json.dumps(figures, separators=(",", ":")).replace("<", "\\u003c"),
+        figures_json=_json(figures),
     )
     Path(path).write_text(html, encoding="utf-8")
+
+
+def _json(figures: Mapping[str, Any]) -> str:
+    # Inside a script element only "<" could end the element.
+    return json.dumps(figures, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
 # --- tables -----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import riskenv.train.auditor as auditor
 from riskenv.train.auditor import (
+    GAP,
     TAILS,
     AuditedContract,
     AuditedStep,
@@ -17,6 +18,7 @@ from riskenv.train.auditor import (
     expected_shortfall,
     has_trade,
     value_at_risk,
+    worst_loss,
 )
 from scipy.stats import norm
 from vollib.black_scholes_merton import black_scholes_merton as vollib_price
@@ -185,6 +187,22 @@ def test_scenarios_move_spot_volatility_and_time_together():
     assert found.first_active[0].after == pytest.approx(200.0 * (after - now), rel=1e-11)
 
 
+def test_gap_loss_is_the_worst_jump_of_the_book_with_no_time_passing():
+    straddle = [
+        AuditedContract("SPX", right, 100.0, 0.1, 100.0, 0.2, 0.0, -1.0) for right in ("C", "P")
+    ]
+    jumps = shocks(np.log([0.9, 1.0, 1.1]))
+    caps = {"gap_loss": (0.0, INF)}
+    (found,) = audit([step(straddle, caps, shocks={GAP: jumps})]).first_active
+
+    def worth(spot):
+        return sum(vollib_price(right, spot, 100.0, 0.1, 0.0, 0.2, 0.0) for right in "cp")
+
+    losses = [-100.0 * (worth(spot) - worth(100.0)) for spot in (90.0, 110.0)]
+    assert found.before == 0.0
+    assert found.after == pytest.approx(min(losses), rel=1e-10)
+
+
 def test_var_of_shares_is_the_fifth_worst_of_five_hundred():
     returns = np.linspace(-0.10, 0.10, 500)
     caps = {"var_1d": (-50.0, INF), "es_1d": (-50.0, INF)}
@@ -200,10 +218,18 @@ def test_var_of_shares_is_the_fifth_worst_of_five_hundred():
 def test_a_hedge_that_lowers_the_tail_is_no_breach_of_it():
     returns = np.linspace(-0.10, 0.10, 500)
     caps = dict.fromkeys(TAILS, (-50.0, INF))
-    by_horizon = dict.fromkeys((1, 3, 5), shocks(returns))
+    by_horizon = dict.fromkeys((GAP, 1, 3, 5), shocks(returns))
     result = audit([step([shares(10, 9)], caps, shocks=by_horizon)])
     assert result.active_breaches == 0
-    assert result.drift_breaches == 6
+    assert result.drift_breaches == len(TAILS)
+
+
+@pytest.mark.parametrize(
+    ("pnl", "worst"),
+    [([3.0, -2.0, -1.0], -2.0), ([1.0, 2.0], 0.0), ([], NAN), ([-1.0, NAN], NAN)],
+)
+def test_worst_loss(pnl, worst):
+    assert worst_loss(np.array(pnl)) == pytest.approx(worst, nan_ok=True)
 
 
 @pytest.mark.parametrize(
