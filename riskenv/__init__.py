@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from riskenv.limits import Caps, RiskLimits
     from riskenv.market import Market
     from riskenv.portfolio import Portfolio
-    from riskenv.portfolio_greeks import PortfolioGreeks, portfolio_greeks
+    from riskenv.portfolio_greeks import PortfolioGreeks, aggregate_greeks
     from riskenv.portfolio_risk_manager import PortfolioRiskManager
     from riskenv.projection import Proposal, proposal_for
     from riskenv.sessions import CalendarRangeError, Sessions
@@ -60,10 +60,10 @@ _HOME = {
     "VarConfig": "var_calculator",
     "VarReport": "var_calculator",
     "Verdict": "decision",
+    "aggregate_greeks": "portfolio_greeks",
     "historical_var": "var_calculator",
     "load_bundle": "gate.bundle",
     "load_config": "config",
-    "portfolio_greeks": "portfolio_greeks",
     "proposal_for": "projection",
     "save_bundle": "gate.bundle",
 }
@@ -98,10 +98,10 @@ __all__ = [
     "VarReport",
     "Verdict",
     "__version__",
+    "aggregate_greeks",
     "historical_var",
     "load_bundle",
     "load_config",
-    "portfolio_greeks",
     "proposal_for",
     "save_bundle",
 ]

@@ -130,7 +130,7 @@ class PortfolioGreeks:
         }
 
 
-def portfolio_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
+def aggregate_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
     """Aggregate the Greeks of a book.
 
     Raises:
@@ -144,7 +144,7 @@ def portfolio_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
         >>> market = Market(0, table, np.array([100.0]), 0.05, np.array([0.0]),
         ...                 np.array([99.99, 6.8]), np.array([100.01, 7.0]), np.array([0.0, 0.2]))
         >>> book = Portfolio.of(table, {spy: -50.0, call: 1.0}, cash=0.0)
-        >>> greeks = portfolio_greeks(book, market).to_dict()
+        >>> greeks = aggregate_greeks(book, market).to_dict()
         >>> {k: round(greeks[k], 4) for k in ("delta", "gamma", "theta", "vega")}
         {'delta': 9.7734, 'gamma': 2.7359, 'theta': -2.2236, 'vega': 27.3587}
     """
@@ -168,3 +168,7 @@ def portfolio_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
         positions_count=len(held),
         unknown={symbol: why for symbol, why in market.unknown.items() if symbol in held},
     )
+
+
+# Not exported from `riskenv`: there the module of this name would take its place.
+portfolio_greeks = aggregate_greeks

@@ -9,7 +9,7 @@ import pytest
 from vollib.black_scholes_merton import black_scholes_merton
 from vollib.black_scholes_merton.greeks import analytical
 
-from riskenv import Instrument, InstrumentTable, Market, Portfolio, portfolio_greeks
+from riskenv import Instrument, InstrumentTable, Market, Portfolio, aggregate_greeks
 from riskenv.pricing import black_scholes_price
 
 YEAR = 365 * 86_400 * 10**9
@@ -55,7 +55,7 @@ def greeks_of(call, spot, strike, years, rate, carry, vol) -> dict:
         0, table, np.array([spot]), rate, np.array([carry]), np.ones(1), 2 * np.ones(1),
         np.array([vol]),
     )  # fmt: skip
-    return portfolio_greeks(Portfolio.of(table, {option: 1.0}, 0.0), market).to_dict()
+    return aggregate_greeks(Portfolio.of(table, {option: 1.0}, 0.0), market).to_dict()
 
 
 HAUG_PUT = (False, 430.0, 405.0, 1 / 12, 0.07, 0.05, 0.20)
@@ -161,7 +161,7 @@ def test_a_book_adds_up_in_the_units_that_are_documented() -> None:
     market = Market(now, table, np.array([100.0, 40.0]), 0.03, np.array([0.01, 0.0]), ones,
                     2 * ones, vol)  # fmt: skip
     lots = {a: -70.0, b: 15.0, call: 3.0, put: -8.0}
-    got = portfolio_greeks(Portfolio.of(table, lots, 0.0), market)
+    got = aggregate_greeks(Portfolio.of(table, lots, 0.0), market)
     out = got.to_dict()
 
     total = dict.fromkeys(("delta", "dollar_delta", "gamma", "dollar_gamma", "theta", "vega"), 0.0)
