@@ -176,6 +176,10 @@ def test_an_option_that_expires_inside_the_horizon_is_worth_its_intrinsic_value(
     found = audit([step([call], caps, shocks={3: shocks(returns, years=3 / 365)})]).first_active[0]
     premium = 100.0 * (2 * norm.cdf(0.15 * math.sqrt(1 / 365)) - 1)  # at the money, r = q = 0
     assert found.after == pytest.approx(-10.0 * (20.0 - premium), rel=1e-12)
+    # Whoever owns it loses the premium and no more, however far spot falls.
+    owned = AuditedContract("SPX", "C", 100.0, 1 / 365, 10.0, 0.3, 0.0, 1.0)
+    found = audit([step([owned], caps, shocks={3: shocks(returns, years=3 / 365)})]).first_active[0]
+    assert found.after == pytest.approx(-10.0 * premium, rel=1e-12)
 
 
 def test_scenarios_move_spot_volatility_and_time_together():
@@ -304,6 +308,8 @@ def test_the_largest_utilisation_is_that_of_the_book_after_the_trade():
     cap = {"delta": (-50.0, 100.0)}
     steps = [step([shares(200, 20)], cap), step([shares(20, -40)], cap)]
     assert audit(steps).max_utilisation == {"delta": pytest.approx(0.8)}
+    above = [step([shares(0, 90)], cap), step([shares(90, -20)], cap)]
+    assert audit(above).max_utilisation == {"delta": pytest.approx(0.9)}
     none = audit([step([shares(0, 1)], {"delta": (0.0, 0.0)})])
     assert none.max_utilisation == {"delta": INF}
 
