@@ -132,7 +132,7 @@ def _greeks_figure(pair: Sequence[EvaluationRun], greeks: Sequence[str], points:
             colour = WITH if run.layered else WITHOUT
             values = run.measures[measure]
             curve = _line(run.times, values, points, _layer(run), colour)
-            figure.add_trace(curve.update(opacity=1.0 if run.layered else 0.6), row, 1)
+            figure.add_trace(curve.update(opacity=1.0 if run.layered else 0.8), row, 1)
             lowest, highest = _extremes(values)
             if lowest < low or highest > high:
                 text = f"{_layer(run)}: {number(lowest)} to {number(highest)}"
@@ -207,6 +207,14 @@ def _ladder_figure(run: EvaluationRun) -> go.Figure:
                 hovertemplate="%{y:.1f} %", showlegend=True,
             )  # fmt: skip
             figure.add_trace(bar, 1, 1)
+    if all(name == "ALLOW" for name in run.verdicts):
+        # Without a bar plotly would leave out the panel, and nothing would say why.
+        figure.add_trace(_dots(run.times[:1], np.zeros(1), "rgba(0,0,0,0)", 1), 1, 1)
+        figure.update_yaxes(range=[0.0, 1.0], showticklabels=False, row=1)
+        figure.add_annotation(
+            text="every action passed as asked", row=1, col=1, xref="x domain", yref="y domain",
+            x=0.5, y=0.5, showarrow=False,
+        )  # fmt: skip
 
     order = [r for r in dict.fromkeys(run.rungs) if r not in RUNG_COLOURS] + list(RUNG_COLOURS)
     level = np.array([order.index(rung) for rung in run.rungs])

@@ -162,6 +162,15 @@ def test_interventions_add_up_by_month_and_the_ladder_shows_each_days_highest_ru
     assert len(decoded(by_name["NORMAL"]["x"])) == 59
 
 
+def test_a_run_without_interventions_says_so(tmp_path):
+    path = tmp_path / "report.html"
+    write_report(path, "t", [a_run(verdicts=["ALLOW"] * 420)])
+    html = path.read_text(encoding="utf-8")
+    notes = [note["text"] for note in figures_of(html)["f3"]["layout"]["annotations"]]
+    assert notes == ["every action passed as asked"]
+    assert rows_of(html, "With and without the layer")[0][7] == "0.0 %"
+
+
 def test_spans_stay_together_and_policies_keep_their_order(tmp_path):
     runs = [
         a_run("b", False, "2007"), a_run("a", True, "2018"), a_run("a", False, "2018"),
