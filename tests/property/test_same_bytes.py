@@ -24,9 +24,14 @@ def decided(**environment: str) -> dict:
     """What `decide_all` prints in a fresh process."""
     own = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "PYTHONHASHSEED", "OPENBLAS_CORETYPE")
     inherited = {name: value for name, value in os.environ.items() if name not in own}
+    # The installed package, not the one in the current folder, whose kernels are not cached yet.
+    program = (
+        f"import runpy, sys; sys.path.append({str(ROOT)!r}); sys.argv[1:] = ['{WORLDS}']; "
+        "runpy.run_module('tests.property.decide_all', run_name='__main__')"
+    )
     result = subprocess.run(
-        [sys.executable, "-m", "tests.property.decide_all", str(WORLDS)],
-        cwd=ROOT, env={**inherited, **environment}, capture_output=True, text=True, check=False,
+        [sys.executable, "-P", "-c", program],
+        env={**inherited, **environment}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     return json.loads(result.stdout)
