@@ -1,5 +1,5 @@
 """Prices and Greeks of options, compiled."""
 
-from riskenv.pricing.black_scholes import black_scholes_price
+from riskenv.pricing.option_greeks import OptionGreeks, black_scholes_price, option_greeks
 
-__all__ = ["black_scholes_price"]
+__all__ = ["OptionGreeks", "black_scholes_price", "option_greeks"]
