@@ -108,8 +108,16 @@ def proposal_for(
 
     Rows: the trade, its radial cuts down to nothing, and, where reductions are due
     (`reducing`), each reduction of the book alone, followed by the trade, and by half of it.
+
+    Raises:
+        ValueError: the trades have another shape than the book.
     """
     asked = np.asarray(trades, dtype=np.float64)
+    if asked.shape != portfolio.quantity.shape:
+        raise ValueError(
+            f"trades: got shape {asked.shape}; allowed: {portfolio.quantity.shape}, signed "
+            "contracts in the order of the market's table"
+        )
     cuts = radial(asked)
     if not reducing:
         return Proposal(cuts)

@@ -86,17 +86,19 @@ class RiskGate:
         """
         if isinstance(trades, Mapping):
             trades = _columns(market, trades)
-        self.state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
+        # The state moves on only with the decision: a call that raises can be made again, and a
+        # flow is not counted twice.
+        state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
         proposal = proposal_for(trades, portfolio, market, assessment.reducing)
-        self.state, decision = self.manager.decide(self.state, assessment, proposal)
+        self.state, decision = self.manager.decide(state, assessment, proposal)
         return decision
 
     def decide(
         self, portfolio: Portfolio, market: Market, proposal: Proposal, external_flow: float = 0.0
     ) -> Decision:
         """The same for a caller who lists the trades that may stand in for the request."""
-        self.state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
-        self.state, decision = self.manager.decide(self.state, assessment, proposal)
+        state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
+        self.state, decision = self.manager.decide(state, assessment, proposal)
         return decision
 
     def halt(self, reason: str) -> None:
