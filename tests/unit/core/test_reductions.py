@@ -211,6 +211,23 @@ def test_a_hedge_is_a_reduction_by_risk_though_it_opens_a_position() -> None:
     assert gate.check(w.portfolio, w.market, sell).verdict is Verdict.BLOCK
 
 
+@pytest.mark.parametrize(("lots", "passes"), [(1.0, True), (9.0, False)])
+def test_less_of_one_measure_is_no_reduction_where_the_tail_gets_worse(lots, passes) -> None:
+    """Long straddles of 20 days, vega capped: selling straddles of 2 days lowers the vega."""
+    w = world(8, caps=Caps(vega=1e6), held=0)
+    soon = w.table.expiry < NOW + 5 * DAY
+    straddle = (w.table.kind != 0) & (w.table.underlying_index == 0)
+    w = at_rung(w.with_book(np.where(straddle & ~soon, 4.0, 0.0)), Rung.BLOCK_NEW)
+    sell = np.where(straddle & soon, -lots, 0.0)
+    _, a = w.assess()
+    _, b = w.with_book(w.portfolio.quantity + sell).assess()
+    vega, es = MEASURES.index("vega"), MEASURES.index("es_1d")
+    assert 0.0 < b.before[vega] < a.before[vega]
+    assert (b.before[es] >= a.before[es]) == passes
+    d = w.decide(Proposal(np.stack([sell, 0.0 * sell])))
+    assert (d.verdict is Verdict.ALLOW) == passes
+
+
 @pytest.mark.parametrize(
     ("held", "trade", "passes"),
     [
