@@ -267,6 +267,18 @@ def test_a_rule_holds_at_the_last_closes_before_an_event_that_is_known(now, acti
     assert (bool(window.active), bool(window.upcoming)) == (active, listed)
 
 
+@pytest.mark.parametrize("before", [0, 1, HOUR])
+def test_an_event_is_invisible_until_it_is_public(before: int) -> None:
+    """An unscheduled meeting, announced in the last session before it."""
+    known_at = int(SESSIONS.closes[49]) + HOUR
+    rule = EventRule(event_type="fomc", sessions_before=3, block_new=True)
+    monitor = GapRiskMonitor(
+        [replace(EVENT, known_at=known_at)], EventPolicy(rules=(rule,)), SESSIONS
+    )
+    window = monitor.window(known_at - before)
+    assert bool(window.active) == bool(window.upcoming) == window.block_new == (before == 0)
+
+
 def test_an_event_beyond_the_calendar_blocks_entries() -> None:
     end = int(SESSIONS.closes[-1])
     event = Event("fomc", end + HOUR, 0)
