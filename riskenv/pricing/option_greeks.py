@@ -91,7 +91,7 @@ def option_greeks(
         2.4648
         >>> chain = option_greeks(100.0, [95.0, 100.0, 105.0], 0.5, 0.05, 0.05, 0.2, True)
         >>> chain.delta.round(4)
-        array([0.7355, 0.5977, 0.4496])
+        array([0.7291, 0.5977, 0.4612])
         >>> option_greeks(100.0, 95.0, 0.5, 0.1, 0.1, 0.2, True, exercise="asian")
         Traceback (most recent call last):
             ...
@@ -103,7 +103,7 @@ def option_greeks(
     columns, shape = contract_columns(spot, strike, t, rate, carry, vol, is_call=is_call)
     out = np.empty((len(OptionGreeks._fields), columns[0].size))
     european_greeks(*columns, out)
-    return OptionGreeks(*out.reshape(-1, *shape))
+    return OptionGreeks(*out.reshape(len(out), *shape))
 
 
 def black_scholes_price(
