@@ -9,7 +9,9 @@ evaluation and the live gate call exactly these.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -144,12 +146,12 @@ class PortfolioRiskManager:
         low, high = self._low * window.cap_multiplier, self._high * window.cap_multiplier
         used = utilisation(before, low, high)
         account = utilisation(np.array([day_loss, drawdown]), self._account_low, self._account_high)
-        state = climb(
-            state,
-            self._rung(used, account, window, 1.0),
-            self._rung(used, account, window, self.limits.release),
-            self.limits,
-        )
+        demanded = self._rung(used, account, window, 1.0)
+        released = self._rung(used, account, window, self.limits.release)
+        capped = np.isfinite(low) | np.isfinite(high)
+        if np.isnan(used[capped]).any() or np.isnan(account).any():
+            released = max(released, state.rung)  # a missing quote is no recovery
+        state = climb(state, demanded, released, self.limits)
         return state, Assessment(
             portfolio, market, before, low, high, used, state.rung, window,
             equity, day_loss, drawdown, matrices, base_pnl, bounds, counts,
@@ -212,6 +214,8 @@ class PortfolioRiskManager:
         row. Where a reduction is due, only rows that bring every broken measure back to its
         release level may pass; if none does, the row that comes closest, and a reason says so.
         """
+        if state.rung > assessment.rung:  # halted since it was assessed
+            assessment = replace(assessment, rung=state.rung)
         candidates = evaluate(assessment, proposal.trades)
         allowed = allowed_rows(assessment, proposal, candidates)
         row, flaw = proposal.asked, ""
@@ -273,7 +277,7 @@ class PortfolioRiskManager:
             delta = np.empty(1)
             held = np.where(table.underlying_index == u, a.portfolio.quantity, 0.0)
             book_sums(held, a.matrices.X, a.matrices.rows, delta)
-            if ticker in scenarios.underlyings:
+            if held.any() and ticker in scenarios.underlyings:
                 row = scenarios.underlyings.index(ticker)
                 factor = scenarios.spot_factor[row, scenarios.bounds[-2] :]
                 hedges.append(-delta[0] * a.market.spot[u] * (factor - 1.0))
@@ -293,11 +297,12 @@ def _rebuild(limits, sessions, history, var, events, policy, cache_bytes):  # ty
 
 
 def _equity(portfolio: Portfolio, market: Market) -> float:
-    """Cash plus positions at mid; NaN where a held instrument is Unknown."""
+    """Cash plus positions at mid; NaN where a held instrument is Unknown, or no float holds it."""
     value = np.empty(1)
     marks = (market.table.multiplier * market.mid)[:, None]
     book_sums(portfolio.quantity, marks, np.arange(len(marks)), value)
-    return portfolio.cash + float(value[0])
+    equity = portfolio.cash + float(value[0])
+    return equity if math.isfinite(equity) else math.nan
 
 
 def _loss(equity: float, mark: float) -> float:

@@ -152,7 +152,6 @@ def test_garbage_in_what_nobody_holds_or_trades_taints_nothing(case, kind, at, s
     assert len(outcomes) == len(rows)
 
 
-@pytest.mark.xfail(strict=True, reason="0 times an Unknown spot is summed into the hedge")
 def test_nor_does_it_taint_the_recommended_action() -> None:
     """Short straddles on A before an event that moves all; B has no spot and nobody holds it."""
     rule = EventRule(event_type="cpi", sessions_before=2, gap_log_return=0.2)
