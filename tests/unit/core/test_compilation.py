@@ -55,7 +55,7 @@ def test_editing_a_called_file_changes_what_its_caller_returns(copied: Path) -> 
     assert first["price"] == again["price"] == pytest.approx(2.4648, abs=5e-5)
     callee = copied / "riskenv" / "pricing" / "elementary.py"
     source = callee.read_text()
-    edited = source.replace("return tail if x < 0.0 else 1.0 - tail", "return 0.5 + 0.0 * tail")
+    edited = source.replace("_INV_SQRT_2PI = 0.39", "_INV_SQRT_2PI = 0.49")
     assert edited != source
     callee.write_text(edited)
     after = run(copied)
