@@ -21,7 +21,13 @@ from __future__ import annotations
 import numpy as np
 
 from riskenv.compilation import inline, jit
-from riskenv.pricing.elementary import exp, log, mills_ratio, normal_pdf
+from riskenv.pricing.elementary import (
+    exp_within_700,
+    log_ratio,
+    mills_fraction,
+    normal_pdf,
+    normal_pdf_within_40,
+)
 
 DAYS_PER_YEAR = 365.0
 
@@ -29,9 +35,21 @@ DAYS_PER_YEAR = 365.0
 # and a standard deviation of the log price below this is none: their reciprocals stay finite.
 SHORTEST_YEARS = 1e-18
 SMALLEST_TOTAL_VOL = 1e-100
-# |d1|, |d2| beyond this are this: phi is 0 from 39 on, and 0 times this is 0, where 0 * inf is NaN.
-_FAR = 1e9
-_SMALLEST_RATIO, _LARGEST_RATIO = 2.3e-308, 1.7e308  # what `log` takes
+# Currency amounts outside these are garbage; inside, no product below leaves the floats.
+SMALLEST_PRICE, LARGEST_PRICE = 1e-100, 1e100
+# |rate * t| and |yield * t| up to this: what `exp_within_700` takes.
+LARGEST_EXPONENT = 700.0
+# |d1|, |d2| beyond this are this: phi is 0 there, and 0 times this is 0, where 0 * inf is NaN.
+_FAR = 40.0
+
+
+@inline
+def two_mills_ratios(z1, z2):  # type: ignore[no-untyped-def]
+    """Mills ratios of z1 and z2 in [0, 40] with one division, the dearest operation here."""
+    p1, q1 = mills_fraction(z1)
+    p2, q2 = mills_fraction(z2)
+    inverse = 1.0 / (q1 * q2)
+    return p1 * (q2 * inverse), p2 * (q1 * inverse)
 
 
 @inline
@@ -43,8 +61,8 @@ def price_given_log_moneyness(forward_log, spot_discounted, strike_discounted, t
     d1 = forward_log / total_vol + 0.5 * total_vol
     d2 = d1 - total_vol
     density = spot_discounted * normal_pdf(d1)
-    tail1 = density * mills_ratio(min(abs(d1), 40.0))
-    tail2 = density * mills_ratio(min(abs(d2), 40.0))
+    mills1, mills2 = two_mills_ratios(min(abs(d1), _FAR), min(abs(d2), _FAR))
+    tail1, tail2 = density * mills1, density * mills2
     up = tail1 if sign * d1 < 0.0 else spot_discounted - tail1
     down = tail2 if sign * d2 < 0.0 else strike_discounted - tail2
     return max(sign * (up - down), 0.0)
@@ -54,79 +72,85 @@ def price_given_log_moneyness(forward_log, spot_discounted, strike_discounted, t
 def price_and_greeks(spot, strike, years, rate, dividend_yield, vol, sign):  # type: ignore[no-untyped-def]
     """(price, delta, gamma, theta, vega, rho, vanna, volga, charm) of one option.
 
-    Units and edges are those of `riskenv.pricing.option_greeks`; what is not used costs nothing
-    once compiled. The cost of carry is rate - dividend_yield; for a future the two are equal.
+    Units and edges are those of `riskenv.pricing.option_greeks`, except that input which is no
+    contract gives garbage: `taint` tells. What is not used costs nothing once compiled. The cost
+    of carry is rate - dividend_yield; for a future the two are equal.
     """
     alive = years > SHORTEST_YEARS
     t = years if alive else 0.0
     root = np.sqrt(t)
     total_vol = vol * root
     carry = rate - dividend_yield
-    ratio = min(max(spot / strike, _SMALLEST_RATIO), _LARGEST_RATIO)
-    forward_log = log(ratio) + carry * t
+    forward_log = log_ratio(spot, strike) + carry * t
 
     # Without any uncertainty left d1 and d2 are infinite: in the money on the forward, or not.
     moving = total_vol > SMALLEST_TOTAL_VOL
-    per_total_vol = 1.0 / total_vol if moving else 0.0
+    per_spot_vol = 1.0 / (spot * total_vol) if moving else 0.0
+    per_total_vol = spot * per_spot_vol
     certain = sign * _FAR if sign * forward_log > 0.0 else -sign * _FAR
-    d1 = forward_log * per_total_vol + 0.5 * total_vol if moving else certain
-    d2 = d1 - total_vol if moving else certain
-    d1 = min(max(d1, -_FAR), _FAR)
-    d2 = min(max(d2, -_FAR), _FAR)
+    centre = forward_log * per_total_vol if moving else certain
+    d1 = min(max(centre + 0.5 * total_vol, -_FAR), _FAR)
+    d2 = min(max(centre - 0.5 * total_vol, -_FAR), _FAR)
 
-    yield_factor = exp(-dividend_yield * t)
+    yield_factor = exp_within_700(-dividend_yield * t)
     spot_discounted = spot * yield_factor
-    strike_discounted = strike * exp(-rate * t)
-    pdf = normal_pdf(d1)
+    strike_discounted = strike * exp_within_700(-rate * t)
+    pdf = normal_pdf_within_40(d1)
     density = spot_discounted * pdf
-    tail1 = pdf * mills_ratio(min(abs(d1), 40.0))
-    tail2 = density * mills_ratio(min(abs(d2), 40.0))
+    mills1, mills2 = two_mills_ratios(abs(d1), abs(d2))
+    tail1, tail2 = pdf * mills1, density * mills2
     cdf1 = tail1 if sign * d1 < 0.0 else 1.0 - tail1  # Phi(s d1)
     up = spot_discounted * cdf1
     down = tail2 if sign * d2 < 0.0 else strike_discounted - tail2  # K e^{-r tau} Phi(s d2)
 
-    per_year = 1.0 / t if alive else 0.0
-    per_day = 1.0 / DAYS_PER_YEAR if alive else 0.0
+    per_root = vol * per_total_vol  # 1 / sqrt(tau)
     per_vol = root * per_total_vol
+    per_day = 1.0 / DAYS_PER_YEAR if alive else 0.0
     delta_density = yield_factor * pdf
     price = max(sign * (up - down), 0.0)
     delta = sign * yield_factor * cdf1
-    gamma = delta_density * per_total_vol / spot
-    decay = sign * (dividend_yield * up - rate * down) - 0.5 * density * total_vol * per_year
+    gamma = delta_density * per_spot_vol
+    decay = sign * (dividend_yield * up - rate * down) - 0.5 * density * vol * per_root
     vega = 0.01 * density * root
     rho = 0.01 * sign * t * down
     vanna = -0.01 * delta_density * d2 * per_vol
     volga = 0.01 * vega * (d1 * d2 * per_vol)
     # d(d1)/d(tau) = b / (vol sqrt(tau)) - d2 / (2 tau)
-    drift = carry * per_total_vol - 0.5 * d2 * per_year
+    drift = carry * per_total_vol - 0.5 * d2 * (per_root * per_root)
     charm = dividend_yield * delta - delta_density * drift
     return price, delta, gamma, decay * per_day, vega, rho, vanna, volga, charm * per_day
 
 
 @inline
-def greeks(spot, strike, years, rate, dividend_yield, vol, sign):  # type: ignore[no-untyped-def]
-    """(delta, gamma, theta, vega) of one option, as in `price_and_greeks`."""
-    _, delta, gamma, theta, vega, _, _, _, _ = price_and_greeks(
-        spot, strike, years, rate, dividend_yield, vol, sign
+def taint(spot, strike, years, rate, dividend_yield, vol, sign, total):  # type: ignore[no-untyped-def]
+    """0 where the formulas apply to these inputs and gave finite numbers, of sum `total`; else NaN.
+
+    Added to each result, so that a contract has all its numbers or none.
+    """
+    t = max(years, 0.0)
+    valid = (
+        (spot >= SMALLEST_PRICE)
+        & (spot <= LARGEST_PRICE)
+        & (strike >= SMALLEST_PRICE)
+        & (strike <= LARGEST_PRICE)
+        & (vol >= 0.0)
+        & (abs(rate * t) <= LARGEST_EXPONENT)
+        & (abs(dividend_yield * t) <= LARGEST_EXPONENT)
+        & (sign * sign == 1.0)
     )
-    return delta, gamma, theta, vega
+    # 0 times an infinity is NaN, too; abs, because adding -0 would let a result be -0.
+    return 0.0 * abs(total + (years + rate + dividend_yield + vol)) if valid else np.nan
 
 
 @inline
-def is_contract(spot, strike, years, rate, dividend_yield, vol, sign):  # type: ignore[no-untyped-def]
-    """Whether the formulas apply: finite numbers, spot and strike above 0, vol not below 0."""
-    return (
-        (spot > 0.0)
-        & (spot < np.inf)
-        & (strike > 0.0)
-        & (strike < np.inf)
-        & (vol >= 0.0)
-        & (vol < np.inf)
-        & (abs(years) < np.inf)
-        & (abs(rate) < np.inf)
-        & (abs(dividend_yield) < np.inf)
-        & (sign * sign == 1.0)
+def greeks(spot, strike, years, rate, dividend_yield, vol, sign):  # type: ignore[no-untyped-def]
+    """(delta, gamma, theta, vega) of one option, as `option_greeks` has them: NaN where it has."""
+    price, delta, gamma, theta, vega, _, _, _, _ = price_and_greeks(
+        spot, strike, years, rate, dividend_yield, vol, sign
     )
+    total = price + delta + gamma + theta + vega
+    nothing = taint(spot, strike, years, rate, dividend_yield, vol, sign, total)
+    return delta + nothing, gamma + nothing, theta + nothing, vega + nothing
 
 
 @jit
@@ -136,10 +160,9 @@ def european_prices(spot, strike, years, rate, dividend_yield, vol, sign, out): 
         price, _, _, _, _, _, _, _, _ = price_and_greeks(
             spot[i], strike[i], years[i], rate[i], dividend_yield[i], vol[i], sign[i]
         )
-        valid = is_contract(
-            spot[i], strike[i], years[i], rate[i], dividend_yield[i], vol[i], sign[i]
+        out[i] = price + taint(
+            spot[i], strike[i], years[i], rate[i], dividend_yield[i], vol[i], sign[i], price
         )
-        out[i] = price + (0.0 * price if valid else np.nan)
 
 
 @jit
@@ -153,16 +176,16 @@ def european_greeks(spot, strike, years, rate, carry, vol, sign, out):  # type: 
         price, delta, gamma, theta, vega, rho, vanna, volga, charm = price_and_greeks(
             spot[i], strike[i], years[i], rate[i], dividend_yield, vol[i], sign[i]
         )
-        valid = is_contract(spot[i], strike[i], years[i], rate[i], dividend_yield, vol[i], sign[i])
-        # 0 for finite numbers, else NaN: a contract has all its nine numbers or none.
         total = price + delta + gamma + theta + vega + rho + vanna + volga + charm
-        taint = 0.0 * abs(total) if valid else np.nan
-        out[0, i] = price + taint
-        out[1, i] = delta + taint
-        out[2, i] = gamma + taint
-        out[3, i] = theta + taint
-        out[4, i] = vega + taint
-        out[5, i] = rho + taint
-        out[6, i] = vanna + taint
-        out[7, i] = volga + taint
-        out[8, i] = charm + taint
+        nothing = taint(
+            spot[i], strike[i], years[i], rate[i], dividend_yield, vol[i], sign[i], total
+        )
+        out[0, i] = price + nothing
+        out[1, i] = delta + nothing
+        out[2, i] = gamma + nothing
+        out[3, i] = theta + nothing
+        out[4, i] = vega + nothing
+        out[5, i] = rho + nothing
+        out[6, i] = vanna + nothing
+        out[7, i] = volga + nothing
+        out[8, i] = charm + nothing

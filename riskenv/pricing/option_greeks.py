@@ -59,8 +59,8 @@ def option_greeks(
     Inputs broadcast against each other.
 
     Args:
-        spot: price of the underlying, or of the future, in currency; above 0.
-        strike: in currency; above 0.
+        spot: price of the underlying, or of the future, in currency; 1e-100 to 1e100.
+        strike: in currency; 1e-100 to 1e100.
         t: years to settlement, seconds / (365 * 86400).
         rate: continuous, per year.
         carry: cost of carry b, continuous, per year.
@@ -75,8 +75,9 @@ def option_greeks(
     Edges:
         - t at or below 0: the intrinsic, its delta (+1, -1, or 0; 0 at the strike), the rest 0.
         - vol 0: the discounted intrinsic of the forward and its derivatives; 0 at the strike.
-        - an input that is NaN, infinite, or outside what is allowed above, or a discount factor
-          beyond 1e308: NaN in all nine. Never an exception, and never a number.
+        - an input that is NaN, infinite, or outside what is allowed above, a rate or a yield that
+          grows by more than e^700 over t, or a result that no float holds: NaN in all nine. Never
+          an exception, and never a number.
 
     Raises:
         ValueError: `exercise` is not one of the above, `is_call` holds no booleans or numbers,

@@ -19,7 +19,9 @@ from numpy.typing import NDArray
 from vollib.black_scholes_merton import black_scholes_merton as vollib_price
 from vollib.black_scholes_merton.greeks import analytical as vollib
 
+from riskenv.compilation import jit
 from riskenv.pricing import OptionGreeks, black_scholes_price, option_greeks
+from riskenv.pricing.elementary import exp_within_700, log_ratio
 from riskenv.pricing.numpy_reference import european_option_greeks
 
 NAMES = OptionGreeks._fields
@@ -327,6 +329,41 @@ def test_one_by_one_and_in_columns_are_the_same_bits() -> None:
         assert np.array(option_greeks(*contracts.first(n))).tobytes() == together[:, :n].tobytes()
 
 
+@jit
+def log_ratios(a, b, out):
+    for i in range(a.size):
+        out[i] = log_ratio(a[i], b[i])
+
+
+@jit
+def exps_within_700(x, out):
+    for i in range(x.size):
+        out[i] = exp_within_700(x[i])
+
+
+def test_the_logarithm_of_a_ratio_is_accurate_and_more_so_near_one() -> None:
+    """To an ulp of 1 anywhere; next to a ratio of 1 relatively, where ln(a / b) would cancel."""
+    rng = np.random.default_rng(2)
+    b = np.exp(rng.uniform(-200.0, 200.0, 4000))
+    a = np.concatenate([b[:2000] * np.exp(rng.uniform(-3.0, 3.0, 2000)), b[2000:] * (1 + 1e-9)])
+    a[:9] = b[:9] * 2.0 ** np.array([-300, -2, -1, -0.5, 0, 0.5, 1, 2, 300])
+    got = np.empty(4000)
+    log_ratios(a, b, got)
+    with mpmath.workdps(40):
+        exact = [mpmath.log(mpmath.mpf(x) / mpmath.mpf(y)) for x, y in zip(a, b, strict=True)]
+        errors = np.array([float(abs(x - y)) for x, y in zip(got, exact, strict=True)])
+    size = np.abs(got)
+    assert (errors[:2000] <= 2.0**-52 * np.maximum(size[:2000], 1.0)).all()
+    assert (errors[2000:] <= 2.0**-51 * size[2000:]).all()
+
+
+def test_the_exponential_of_the_discounts_is_within_an_ulp() -> None:
+    x = np.random.default_rng(3).uniform(-700.0, 700.0, 10_000)
+    got, wanted = np.empty(x.size), np.array([mpmath.exp(mpmath.mpf(v)) for v in x], dtype=float)
+    exps_within_700(x, got)
+    assert (np.abs(got - wanted) <= 2.0**-52 * wanted).all()
+
+
 def test_inputs_broadcast_and_scalars_give_scalars() -> None:
     grid = option_greeks(np.array([[90.0], [110.0]]), [95, 100, 105], 0.5, 0.03, 0.03, 0.2, True)
     assert {x.shape for x in grid} == {(2, 3)}
@@ -336,6 +373,28 @@ def test_inputs_broadcast_and_scalars_give_scalars() -> None:
     mixed = option_greeks(100.0, 100.0, 0.5, 0.03, 0.03, 0.2, [True, False])
     assert mixed.delta[0] > 0.0 > mixed.delta[1]
     assert option_greeks([], 1.0, 1.0, 0.0, 0.0, 0.2, True).price.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"rate": 1000.0}, {"carry": -1000.0}, {"spot": 1e-101}, {"strike": 1e101}, {"vol": -0.2},
+        {"t": np.inf}, {"t": -np.inf}, {"t": np.nan}, {"rate": np.nan, "t": 0.0}, {"spot": 0.0},
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("is_call", [True, False])
+def test_what_the_formulas_do_not_reach_is_nan_in_prices_and_greeks(broken, is_call) -> None:
+    good = {"spot": 100.0, "strike": 100.0, "t": 1.0, "rate": 0.05, "carry": 0.03, "vol": 0.2}
+    case = good | broken
+    assert np.isnan(np.array(option_greeks(**case, is_call=is_call))).all()
+    rate, carry = case.pop("rate"), case.pop("carry")
+    price = black_scholes_price(
+        **{"years" if k == "t" else k: v for k, v in case.items()},
+        rate=rate, dividend_yield=rate - carry, is_call=is_call,
+    )  # fmt: skip
+    assert np.isnan(price)
+    assert np.isfinite(np.array(option_greeks(**good, is_call=is_call))).all()
 
 
 @pytest.mark.parametrize("flag", [-1, 2, 0.5, np.nan])
