@@ -168,7 +168,3 @@ def aggregate_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
         positions_count=len(held),
         unknown={symbol: why for symbol, why in market.unknown.items() if symbol in held},
     )
-
-
-# Not exported from `riskenv`: there the module of this name would take its place.
-portfolio_greeks = aggregate_greeks

@@ -31,7 +31,7 @@ from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES, TAIL, utilisation
 from riskenv.portfolio import Portfolio
-from riskenv.portfolio_greeks import book_sums, portfolio_greeks
+from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
 from riskenv.risk_matrices import MatrixCache, RiskMatrices
 from riskenv.scenarios import ScenarioSet, historical_scenarios
@@ -252,7 +252,7 @@ class PortfolioRiskManager:
         gap = INDEX["gap_loss"]
         gap_pnl = a.base_pnl[a.bounds[-2] :] if len(a.base_pnl) else np.zeros(0)
         return {
-            "greeks": portfolio_greeks(a.portfolio, a.market).to_dict(),
+            "greeks": aggregate_greeks(a.portfolio, a.market).to_dict(),
             "var": self.var_report(a).to_dict(),
             "events": self.monitor.report(
                 a.market.now,
