@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from riskenv.pricing.black_scholes import european_greeks, european_prices
 
-EXERCISES = ("european",)
+EXERCISES = ("european", "american")
 
 
 class OptionGreeks(NamedTuple):
@@ -66,7 +66,7 @@ def option_greeks(
         carry: cost of carry b, continuous, per year.
         vol: per year (0.2 is 20 vol points); 0 or more.
         is_call: True (or 1) for a call, False (or 0) for a put.
-        exercise: "european".
+        exercise: "european", or "american" (`riskenv.pricing.american`).
 
     rho moves the rate and holds the yield, rate - carry, so the forward moves along. A future's
     price does not move with the rate: there the sensitivity to the rate is -t * price / 100 of
@@ -96,11 +96,16 @@ def option_greeks(
         >>> option_greeks(100.0, 95.0, 0.5, 0.1, 0.1, 0.2, True, exercise="asian")
         Traceback (most recent call last):
             ...
-        ValueError: exercise: got 'asian'; allowed: 'european'
+        ValueError: exercise: got 'asian'; allowed: 'european', 'american'
     """
     if exercise not in EXERCISES:
         allowed = ", ".join(map(repr, EXERCISES))
         raise ValueError(f"exercise: got {exercise!r}; allowed: {allowed}")
+    if exercise == "american":
+        # Here, for it imports this module; and European prices do not need its machine code.
+        from riskenv.pricing.american import american_greeks
+
+        return OptionGreeks(*american_greeks(spot, strike, t, rate, carry, vol, is_call))
     columns, shape = contract_columns(spot, strike, t, rate, carry, vol, is_call=is_call)
     out = np.empty((len(OptionGreeks._fields), columns[0].size))
     european_greeks(*columns, out)

@@ -21,6 +21,7 @@ from vollib.black_scholes_merton.greeks import analytical as vollib
 
 from riskenv.compilation import jit
 from riskenv.pricing import OptionGreeks, black_scholes_price, option_greeks
+from riskenv.pricing.american import american_greeks
 from riskenv.pricing.elementary import exp_within_700, log_ratio
 from riskenv.pricing.numpy_reference import european_option_greeks
 
@@ -410,8 +411,19 @@ def test_letters_are_refused_as_flags(flag) -> None:
 
 @pytest.mark.parametrize("exercise", ["bermudan", "European", "", None])
 def test_an_unknown_exercise_is_named(exercise) -> None:
-    with pytest.raises(ValueError, match=rf"exercise: got {exercise!r}; allowed: 'european'"):
+    with pytest.raises(
+        ValueError, match=rf"exercise: got {exercise!r}; allowed: 'european', 'american'"
+    ):
         option_greeks(100.0, 100.0, 0.5, 0.03, 0.03, 0.2, True, exercise)
+
+
+def test_american_exercise_goes_to_the_american_solver_with_the_same_shapes() -> None:
+    spot = np.array([[90.0], [100.0]])
+    arguments = (spot, [95.0, 105.0], 0.5, 0.08, 0.08, 0.2, False)
+    american, european = option_greeks(*arguments, "american"), option_greeks(*arguments)
+    np.testing.assert_array_equal(np.array(american), american_greeks(*arguments))
+    assert {x.shape for x in american} == {(2, 2)}
+    assert (american.price > european.price).all()
 
 
 def test_shapes_that_do_not_broadcast_are_an_error() -> None:
