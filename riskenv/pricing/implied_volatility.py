@@ -82,9 +82,11 @@ _SMALLEST = 5e-324
 _TINY = 2.0**-800
 _MAGNIFIER = 2.0**200
 _MAGNIFIER_LOG = 138.62943611198907
-# The last step, relative to s. One more would be about its fourth power.
-_CONVERGED = 3e-5
+# Twice the last step, relative to s. One more would be about the fourth power of that.
+_CONVERGED = 6e-5
 _STEPS = 3
+# Of a total volatility; the largest that a price can show is about 55.
+_LARGEST_S = 1e3
 
 # Quotes are solved in blocks that stay in the cache. The workspace of a block is one flat array
 # whose rows begin at these constants: so the compiler can prove that they do not overlap.
@@ -134,19 +136,22 @@ def _normalise(work, n):  # type: ignore[no-untyped-def]
         near_maximum = 2.0 * error * most
         status = _AT_MAXIMUM if room <= near_maximum else _OK
         status = _ABOVE if room < -near_maximum else status
+        x = abs(fma(carry, t, ln_spot))
+        root = np.sqrt(spot_leg) * np.sqrt(strike_leg)
         status = _AT_INTRINSIC if value <= near_intrinsic else status
+        # At the forward, volatility is in proportion to the price and may be no normal double.
+        status = _AT_INTRINSIC if (x < 1e-290) & (value < 1e-290 * root) else status
         status = _BELOW if value < -near_intrinsic else status
         status = _EXPIRED if t <= 0.0 else status
         status = status if valid else _INVALID
         work[_STATUS + i] = status
         solvable = status == _OK
-        root = np.sqrt(spot_leg) * np.sqrt(strike_leg)
         tiny = value < _TINY * root
         # What cannot be solved goes along as an ordinary quote, so that the loop has no branch.
-        work[_X + i] = abs(fma(carry, t, ln_spot)) if solvable else 0.1
-        work[_VALUE + i] = value / root if solvable else 0.1
+        work[_X + i] = x if solvable else 0.1
+        work[_VALUE + i] = max(value / root, _SMALLEST) if solvable else 0.1
         work[_ROOM + i] = room / root if solvable else 0.9
-        work[_NOISE + i] = (noise + _SMALLEST) / root
+        work[_NOISE + i] = (noise + _SMALLEST) / value if solvable else 0.0
         work[_SHIFT + i] = _HALF_ULP * (abs(ln_spot) + abs(carry * t))
         work[_TARGET + i] = value * (_MAGNIFIER if tiny else 1.0) / root if solvable else 0.1
         work[_OFFSET + i] = _MAGNIFIER_LOG if tiny & solvable else 0.0
@@ -162,7 +167,7 @@ def _guess(work, n):  # type: ignore[no-untyped-def]
         low = side > 0.0
         work[_TARGET + i] = SQRT_2PI * (work[_TARGET + i] if low else room)
         work[_OFFSET + i] = work[_OFFSET + i] if low else 0.0
-        work[_NOISE + i] = work[_NOISE + i] / (value if low else room)
+        work[_NOISE + i] = work[_NOISE + i] * (1.0 if low else value / room)
 
 
 @jit
@@ -172,11 +177,13 @@ def _improve(work, n):  # type: ignore[no-untyped-def]
         x, s, side = work[_X + i], work[_S + i], work[_SIDE + i]
         step, ratio = householder_step(x, s, side, work[_TARGET + i], work[_OFFSET + i])
         inflection = np.sqrt(2.0 * x)
-        highest = 0.55 if side > 1.5 else (inflection if side > 0.0 else 1e3)
+        highest = 0.55 if side > 1.5 else (inflection if side > 0.0 else _LARGEST_S)
         lowest = 0.0 if side > 0.0 else max(inflection, 0.45)
         bounded = min(max(step, -0.75), 3.0)
-        work[_S + i] = min(max(fma(s, bounded, s), lowest), highest)
-        work[_STEP + i] = step
+        moved = min(max(fma(s, bounded, s), lowest), highest)
+        work[_S + i] = moved
+        # The step that was wanted and the one that was taken: neither alone shows convergence.
+        work[_STEP + i] = abs(step * s) + abs(moved - s)
         work[_RATIO + i] = ratio
 
 
@@ -187,8 +194,11 @@ def _judge(work, n):  # type: ignore[no-untyped-def]
         s = work[_S + i]
         # d ln(price) moves s by ratio, d ln(F/K) by half the sum of two Mills ratios.
         noise = work[_NOISE + i] * work[_RATIO + i] + 1.26 * work[_SHIFT + i]
-        solved = _OK if abs(work[_STEP + i]) <= _CONVERGED else _UNCONVERGED
-        solved = solved if noise <= RESOLUTION * s else _LOW_VEGA
+        step = work[_STEP + i]
+        solved = _OK if step <= _CONVERGED * s else _UNCONVERGED
+        # Noise also moves the steps: there a step counts as the last if noise explains it.
+        lost = (noise > RESOLUTION * s) & (step <= max(_CONVERGED * s, 20.0 * noise))
+        solved = _LOW_VEGA if lost else solved
         status = work[_STATUS + i]
         status = solved if status == _OK else status
         work[_STATUS + i] = status
@@ -286,9 +296,10 @@ def _start_again(
 ) -> None:
     """Solve the quotes `left` from the answers of Let's Be Rational; one own step judges them."""
     quotes = [np.ascontiguousarray(column[left]) for column in columns]
-    found = [lets_be_rational(*quote) for quote in zip(*quotes, strict=True)]
+    found = np.array([lets_be_rational(*quote) for quote in zip(*quotes, strict=True)])
+    found = np.where((found > 0.0) & (found < _LARGEST_S), found, np.nan)
     # Rounded, because its last bits are libm's; the step from there restores all of ours.
-    start = np.array(found, dtype=np.float32).astype(np.float64)
+    start = found.astype(np.float32).astype(np.float64)
     again, verdict = np.empty(left.size), np.empty(left.size, dtype=np.int8)
     _solve(*quotes, start, 1, again, verdict)
     vol[left], status[left] = again, verdict
