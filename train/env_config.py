@@ -39,7 +39,7 @@ class EnvConfig(Config):
         Example:
             >>> config = EnvConfig.default({"menu_lots": 2.5, "listing": {"multiplier": 100.0}})
             >>> config.menu_lots, config.listing.multiplier, config.listing.margin_of_spot
-            (2.5, 100.0, 0.2)
+            (2.5, 100.0, 0.15)
         """
         values = yaml.safe_load(_DEFAULTS.read_text(encoding="utf-8"))
         for key, value in (changes or {}).items():

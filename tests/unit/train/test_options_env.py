@@ -400,7 +400,7 @@ def test_an_option_is_held_past_its_slot_and_settles_at_intrinsic(market):
 
 def test_a_margin_call_closes_everything_and_is_reported(make_market):
     env = OptionsTradingEnv(
-        market=make_market(crash=-0.15), config={"menu_lots": 300, "random_start": False}
+        market=make_market(crash=-0.15), config={"menu_lots": 280, "random_start": False}
     )
     env.reset()
     sell = env.action_names.index("sell_straddle SPX")
