@@ -72,7 +72,7 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def warmup() -> None:
-    """Compile every kernel of a decision and leave the machine code in the disk cache."""
+    """Compile every kernel, of a decision and of `riskenv.pricing`, into the disk cache."""
     import numpy as np
 
     from riskenv import (
@@ -88,6 +88,7 @@ def warmup() -> None:
         VarConfig,
     )
     from riskenv.gate.risk_gate import RiskGate
+    from riskenv.pricing import implied_volatility, option_greeks
 
     day = 86_400 * 10**9
     closes = day * np.arange(1, 200)
@@ -108,3 +109,6 @@ def warmup() -> None:
     gate = RiskGate(manager)
     gate.check(book, market, {share: 5.0})
     gate.report(book, market)
+    for exercise in ("european", "american"):
+        option_greeks(100.0, 100.0, 0.5, 0.05, 0.02, 0.2, [True, False], exercise)
+    implied_volatility([5.0, 6.0], 100.0, 100.0, 0.5, 0.05, 0.02, [True, False])

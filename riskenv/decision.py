@@ -126,9 +126,7 @@ class Decision:
                     "after": number(self.after[j]),
                     "cap_low": number(self.low[j]),
                     "cap_high": number(self.high[j]),
-                    "headroom": number(
-                        min(self.high[j] - self.after[j], self.after[j] - self.low[j])
-                    ),
+                    "headroom": number(self._headroom(j)),
                     "used_before": number(self.used_before[j]),
                     "used_after": number(self.used_after[j]),
                     "verdict": self._measure_verdict(j),
@@ -148,6 +146,12 @@ class Decision:
             "state_digest": self.state.digest,
             "config_digest": self.config_digest,
         }
+
+    def _headroom(self, j: int) -> float:
+        """What is left to the nearer cap; infinite where there is none."""
+        up = self.high[j] - self.after[j] if np.isfinite(self.high[j]) else np.inf
+        down = self.after[j] - self.low[j] if np.isfinite(self.low[j]) else np.inf
+        return float(min(up, down))
 
     def _measure_verdict(self, j: int) -> str:
         if np.isinf(self.low[j]) and np.isinf(self.high[j]):
