@@ -46,7 +46,7 @@ from riskenv.pricing.exercise_premium import (
     X1_VOL,
     X2,
     X3,
-    premium,
+    premium_near_boundary,
 )
 from riskenv.pricing.quadrature import collocation
 
@@ -62,17 +62,20 @@ class Scheme(NamedTuple):
 
 
 # Errors against QuantLib and against each other: tests/reference/test_american.py.
-COARSE = Scheme(7, 8, 24, 2e-3, 3.0)
+COARSE = Scheme(6, 7, 20, 2e-3, 3.0)
 FINE = Scheme(12, 20, 48, 1e-5, 6.0)
 FINEST = Scheme(20, 32, 96, 1e-6, np.inf)
 LADDERS = {False: (COARSE, FINE._replace(most_spread=20.0), FINEST), True: (FINE, FINEST)}
 
 DONE, FINER, BAND = range(3)
+# What exercising early can bring, in strikes, is at most the interest on the strike, and the yield
+# on the spot where it is negative; this much is none.
+NEGLIGIBLE = 1e-13
 # A put whose spot drifts up this many standard deviations by T is decided long before: the rest
 # of its life is worth less than exp(-12^2 / 2).
 DECIDED = 12.0
 # Below this vol sqrt(T) the spot's path is as good as known.
-SMALLEST_TOTAL_VOL = 2e-7
+SMALLEST_TOTAL_VOL = 1e-6
 
 
 @inline
@@ -122,11 +125,15 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
         x, r, q = as_put(spot[i], strike[i], rate[i], carry[i], sign[i])
         if r <= 0.0 and r <= q:
             continue
-        if r < 0.0:
-            status[i] = BAND
+        most = (max(r, 0.0) + max(-q, 0.0)) * t
+        if most < NEGLIGIBLE:
+            out[0, i] = max(out[0, i], sign[i] * (spot[i] - strike[i]))
             continue
         if sigma * np.sqrt(t) < SMALLEST_TOTAL_VOL:
             certain_put(i, x, spot[i], strike[i], t, r, q, sign[i], out)
+            continue
+        if r < 0.0:
+            status[i] = BAND
             continue
         if max(sigma * sigma, r, abs(q)) * t > scheme.most_spread:
             status[i] = FINER
@@ -159,12 +166,10 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
             second_order(put, tangents[0], tables, boundary, tangents[2])
         else:
             tangents[:] = 0.0
-        premium(x, put, d_r, d_q, tables, s, tangents, points, sums)
+        premium_near_boundary(x, put, d_r, d_q, tables, s, tangents, points, sums)
         finite = True
         for k in range(sums.size):
             finite = finite and abs(sums[k]) < np.inf
-        # What exercising early can bring is at most the interest, and the yield where that is paid.
-        most = r * t + max(-q, 0.0) * t
         if not (finite and sums[VALUE] <= most * (1.0 + 1e-6) and sums[VALUE] > -1e-3):
             status[i] = FINER
             continue

@@ -107,8 +107,8 @@ def first_guess(node_years, rate, dividend, vol):  # type: ignore[no-untyped-def
 
 
 @jit
-def evaluate(put, tables, boundary):  # type: ignore[no-untyped-def]
-    """M at each node (value) and its derivative in the s_k (slope), leaving the parts in `work`."""
+def evaluate(put, tables, boundary, sloping):  # type: ignore[no-untyped-def]
+    """M at each node (value) and, if `sloping`, dM / ds (slope); the parts stay in `boundary`."""
     years, rate, dividend, vol = put
     s, work, node, value, slope, _ = boundary
     root_time, weight, basis = tables.root_time, tables.weight, tables.basis
@@ -177,6 +177,8 @@ def evaluate(put, tables, boundary):  # type: ignore[no-untyped-def]
         for k in range(n):
             slope[i, k] = 0.0
         slope[i, i] = own * d_part - pulled
+    if not sloping:
+        return
     for p in range(points):
         pull[p] = pull[p] / distance[p] if distance[p] > floor else 0.0
     for k in range(n):
@@ -211,8 +213,9 @@ def solve_boundary(put, tables, tolerance, boundary):  # type: ignore[no-untyped
         s[i] = first_guess(years * root_time[i] * root_time[i], rate, dividend, vol)
     log_x = log_boundary_at_expiry(rate, dividend)
     for step in range(MOST_STEPS):
-        evaluate(put, tables, boundary)
-        if step % 6 == 0:
+        newton = step % 6 != 0
+        evaluate(put, tables, boundary, newton)
+        if not newton:
             for i in range(n):
                 ratio = min(max(node[OWN_N, i] / node[OWN_D, i], 1e-300), 1e300)
                 s[i] = min(max(log_x - log(ratio), 0.25 * s[i]), 4.0 * s[i])

@@ -1,6 +1,6 @@
 """What the right to exercise a put early is worth, with derivatives, compiled.
 
-Strike 1, x = ln S, above the boundary; years, rate r, yield q and vol as in
+Strike 1, x = ln S, above ln B(T); years, rate r, yield q and vol as in
 `riskenv.pricing.exercise_boundary`, which finds B. Kim (1990), equation 12:
 
     premium = int_0^T [r e^{-r u} Phi(-d-) - q S e^{-q u} Phi(-d+)] du,
@@ -26,8 +26,7 @@ ROOT, WEIGHT, ARGUMENT, FAR, FAR_VOL, FAR_RATE, FAR_VOL2, MINUS, PDF, DOWN, UP, 
     8, 21
 )
 ROWS = 21
-# A spot this near its boundary, in standard deviations, is as good as on it.
-NEAREST = 1e-6
+CLOSE = 2e-3
 
 
 @jit
@@ -49,7 +48,7 @@ def premium(x, put, d_rate, d_dividend, tables, s, tangents, work, sums):  # typ
     # up to there and logarithmically beyond, so that the Greeks stay right next to the boundary.
     root_years = np.sqrt(years)
     gap = x - (log_x - s[0])
-    near = min(max(0.5 * gap / (vol * root_years), NEAREST), 8.0)
+    near = min(0.5 * gap / (vol * root_years), 8.0)
     inverse = 1.0 / near
     width = log(inverse + np.sqrt(inverse * inverse + 1.0))
     root, weight, argument = work[ROOT], work[WEIGHT], work[ARGUMENT]
@@ -154,3 +153,18 @@ def premium(x, put, d_rate, d_dividend, tables, s, tangents, work, sums):  # typ
     for p in range(points):
         for j in range(8):
             sums[j] += weight[p] * work[j, p]
+
+
+@jit
+def premium_near_boundary(x, put, d_rate, d_dividend, tables, s, tangents, work, sums):  # type: ignore[no-untyped-def]
+    """`premium`, but within CLOSE standard deviations of the boundary continued from there.
+
+    Nearer, the integrand of the third derivative is a spike that the points resolve ever worse.
+    What has a derivative in x here follows Taylor's series, the rest stays.
+    """
+    gap = x - (log_boundary_at_expiry(put.rate, put.dividend) - s[0])
+    shift = max(CLOSE * put.vol * np.sqrt(put.years) - gap, 0.0)
+    premium(x + shift, put, d_rate, d_dividend, tables, s, tangents, work, sums)
+    sums[VALUE] -= shift * (sums[X1] - 0.5 * shift * sums[X2])
+    sums[X1] -= shift * sums[X2]
+    sums[VOL] -= shift * sums[X1_VOL]

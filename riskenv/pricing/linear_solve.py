@@ -16,7 +16,7 @@ def factorise(matrix, pivots):  # type: ignore[no-untyped-def]
                 best = i
         pivots[k] = best
         if best != k:
-            for j in range(n):
+            for j in range(k, n):
                 matrix[k, j], matrix[best, j] = matrix[best, j], matrix[k, j]
         inverse = 1.0 / matrix[k, k]
         for i in range(k + 1, n):
