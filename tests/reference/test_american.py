@@ -10,7 +10,7 @@ import QuantLib as ql  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskenv.pricing import option_greeks
+from riskenv.pricing import american_kernel, option_greeks
 from riskenv.pricing.american import american_greeks, american_price, early_exercise_premium
 
 NAMES = ("price", "delta", "gamma", "theta", "vega", "rho", "vanna", "volga", "charm")
@@ -102,6 +102,29 @@ def test_ten_thousand_contracts_are_quantlibs(accurate, allowed) -> None:
     figures = np.quantile(error, [0.5, 0.99, 1.0])
     print(f"accurate={accurate}: error in spots, median, p99 and largest: {figures}")
     assert error.max() <= allowed
+
+
+def test_extremes_agree_with_the_finest_scheme(monkeypatch) -> None:
+    """Five minutes to 30 years, vol 0.5 to 250 %, rates to 30 %: beyond what QuantLib can check."""
+    rng = np.random.default_rng(3)
+    n = 3000
+    t, vol = 10 ** rng.uniform(-5, 1.5, n), 10 ** rng.uniform(-2.3, 0.4, n)
+    rate = np.where(rng.random(n) < 0.5, rng.uniform(0, 0.3, n), 10 ** rng.uniform(-5, -1, n))
+    dividend = np.choose(
+        rng.integers(0, 4, n),
+        [np.zeros(n), rng.uniform(-0.1, 0.3, n), rate, rate * rng.uniform(0.9, 1.1, n)],
+    )
+    spread = np.minimum(1.5 * vol * np.sqrt(t), 1.0)
+    strike = 100.0 * np.exp(rng.normal(0, 1, n) * spread + (rate - dividend) * t * rng.random(n))
+    columns = (100.0, strike, t, rate, rate - dividend, vol, False)
+    coarse, fine = american_price(*columns), american_price(*columns, accurate=True)
+    monkeypatch.setitem(american_kernel.LADDERS, True, (american_kernel.FINEST,))
+    finest = american_price(*columns, accurate=True)
+    for name, got, allowed in (("fast", coarse, 1e-4), ("accurate", fine, 1e-6)):
+        error = np.abs(got - finest) / 100.0
+        figures = np.quantile(error, [0.5, 0.99, 1.0])
+        print(f"{name}: error in spots, median, p99 and largest: {figures}")
+        assert error.max() <= allowed
 
 
 LS = "Longstaff and Schwartz (2001) RFS 14(1) Table 1, finite differences, 50 exercise dates a year"
