@@ -8,16 +8,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from riskenv.train.contract_keys import expiry_of, sign_of, strike_of, underlying_of
 from riskenv.train.listing import (
     COST,
     VALUE,
     DaySheet,
     Listing,
-    expiry_of,
     requirement,
-    sign_of,
-    strike_of,
-    underlying_of,
 )
 
 from riskenv.instruments import Instrument, InstrumentTable

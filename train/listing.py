@@ -1,9 +1,5 @@
 """What is listed and quoted at each close: strikes that follow spot, expiries that roll.
 
-A contract is known inside by its *key*, one int64 that packs (underlying, right, expiry, strike)
-so that sorting keys is sorting contracts canonically. A book is then two short arrays, and
-nothing per contract is hashed while the env steps.
-
 Everything about a close depends on the market alone, and training replays closes: a `DaySheet`
 is built once and shared by every env on the same market history.
 """
@@ -18,6 +14,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
+from riskenv.train.contract_keys import (
+    CALL,
+    CENTS,
+    PUT,
+    expiry_of,
+    key_of,
+    sign_of,
+    strike_of,
+    underlying_of,
+)
 from riskenv.train.menu import Entry, menu_of, unit_trades
 
 from riskenv.compilation import jit
@@ -29,12 +35,6 @@ from riskenv.pricing.black_scholes import greeks
 from riskenv.sessions import Sessions
 
 SECONDS_PER_YEAR = 365.0 * 86_400.0
-
-_UNDERLYING_SHIFT, _RIGHT_SHIFT, _EXPIRY_SHIFT = 56, 54, 36
-_STRIKE_MASK, _EXPIRY_MASK = (1 << 36) - 1, (1 << 18) - 1
-_CENTS = 100.0
-_SIGNS = np.array([0.0, 1.0, -1.0, 0.0])
-_CALL, _PUT = 1, 2  # the order of `Instrument.sort_key`
 
 # Rows of a quote matrix (rows, n). Points are per unit; the rest is currency per contract.
 BID, ASK, VOL, VALUE, COST, LONG_MARGIN, SHORT_MARGIN = range(7)
@@ -94,47 +94,13 @@ class ListingConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        if any(s <= 0.0 or round(s * _CENTS) != s * _CENTS for s in self.strike_steps):
+        if any(s <= 0.0 or round(s * CENTS) != s * CENTS for s in self.strike_steps):
             raise ValueError("strike_steps: each is above 0 and a whole number of cents")
         for name in ("put_moneyness", "call_moneyness"):
             grid = getattr(self, name)
             if not (0.0 < grid[0] < grid[1] < grid[2]):
                 raise ValueError(f"{name}: three increasing numbers above 0")
         return self
-
-
-def key_of(underlying: int, right: int, expiry: int, strike: float) -> int:
-    """Pack one contract; `expiry` is its index in the market's expiries.
-
-    Example:
-        >>> call, put = key_of(0, 1, 3, 950.0), key_of(0, 2, 3, 900.0)
-        >>> key_of(0, 0, 0, 0.0) < call < put < key_of(1, 0, 0, 0.0)
-        True
-    """
-    cents = round(strike * _CENTS)
-    return underlying << _UNDERLYING_SHIFT | right << _RIGHT_SHIFT | expiry << _EXPIRY_SHIFT | cents
-
-
-def underlying_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) index of each contract's ticker."""
-    return keys >> _UNDERLYING_SHIFT
-
-
-def strike_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n,) strikes in points; 0 for an underlying."""
-    strike: NDArray[np.float64] = (keys & _STRIKE_MASK) / _CENTS
-    return strike
-
-
-def sign_of(keys: NDArray[np.int64]) -> NDArray[np.float64]:
-    """(n,) +1 call, -1 put, 0 underlying."""
-    sign: NDArray[np.float64] = _SIGNS[(keys >> _RIGHT_SHIFT) & 3]
-    return sign
-
-
-def expiry_of(keys: NDArray[np.int64]) -> NDArray[np.int64]:
-    """(n,) index in the market's expiries; meaningless for an underlying."""
-    return (keys >> _EXPIRY_SHIFT) & _EXPIRY_MASK
 
 
 @jit
@@ -290,8 +256,8 @@ class Listing:
             for expiry in (self.near[day], self.near[day] + 1):
                 forward = self.spot[day, u] * np.exp(carry * self._years(day, expiry))
                 for right, grid in (
-                    (_PUT, self.config.put_moneyness),
-                    (_CALL, self.config.call_moneyness),
+                    (PUT, self.config.put_moneyness),
+                    (CALL, self.config.call_moneyness),
                 ):
                     for moneyness in grid:
                         strike = max(1.0, np.rint(moneyness * forward / step)) * step

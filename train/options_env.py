@@ -12,6 +12,7 @@ from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
 from riskenv.train.book import NOTHING, Book, TradeReport
+from riskenv.train.contract_keys import underlying_of
 from riskenv.train.env_config import EnvConfig
 from riskenv.train.listing import (
     ASK,
@@ -22,7 +23,6 @@ from riskenv.train.listing import (
     Listing,
     MarketLike,
     listing_for,
-    underlying_of,
 )
 from riskenv.train.menu import SLOTS_PER_UNDERLYING, Entry, closing_trades, hedge_shares
 
