@@ -59,21 +59,25 @@ class Scheme(NamedTuple):
     premium: int
     tolerance: float
     most_spread: float  # largest max(vol^2, |r|, |q|) T that it is good for
+    most_drift: float  # largest |r - q| sqrt(T) / vol, the spot's drift in standard deviations
 
 
 # Errors against QuantLib and against each other: tests/reference/test_american.py.
-COARSE = Scheme(6, 7, 20, 2e-3, 3.0)
-FINE = Scheme(12, 20, 48, 1e-5, 6.0)
-FINEST = Scheme(20, 32, 96, 1e-6, np.inf)
-LADDERS = {False: (COARSE, FINE._replace(most_spread=20.0), FINEST), True: (FINE, FINEST)}
+COARSE = Scheme(6, 7, 20, 2e-3, 2.0, 3.0)
+FINE = Scheme(12, 20, 48, 1e-5, 1.0, 6.0)
+FINEST = Scheme(20, 32, 96, 1e-6, np.inf, np.inf)
+LADDERS = {
+    False: (COARSE, FINE._replace(most_spread=20.0, most_drift=30.0), FINEST),
+    True: (FINE, FINEST),
+}
 
 DONE, FINER, BAND = range(3)
 # What exercising early can bring, in strikes, is at most the interest on the strike, and the yield
 # on the spot where it is negative; this much is none.
 NEGLIGIBLE = 1e-13
 # A put whose spot drifts up this many standard deviations by T is decided long before: the rest
-# of its life is worth less than exp(-12^2 / 2).
-DECIDED = 12.0
+# of its life is worth less than exp(-8^2 / 2).
+DECIDED = 8.0
 # Below this vol sqrt(T) the spot's path is as good as known.
 SMALLEST_TOTAL_VOL = 1e-6
 
@@ -135,15 +139,16 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
         if r < 0.0:
             status[i] = BAND
             continue
-        if max(sigma * sigma, r, abs(q)) * t > scheme.most_spread:
-            status[i] = FINER
-            continue
         if (r - q) * np.sqrt(t) > DECIDED * sigma:
             root = DECIDED * sigma / (r - q)
             t = root * root
             out[:, i] = price_and_greeks(
                 spot[i], strike[i], t, rate[i], rate[i] - carry[i], sigma, sign[i]
             )
+        spread = max(sigma * sigma, r, abs(q)) * t
+        if spread > scheme.most_spread or abs(r - q) * np.sqrt(t) > scheme.most_drift * sigma:
+            status[i] = FINER
+            continue
         put = Put(t, r, q, sigma)
         found = solve_boundary(put, tables, scheme.tolerance, boundary)
         drifting = (q - r) * np.sqrt(t) > DECIDED * sigma
