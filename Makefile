@@ -31,7 +31,7 @@ help: ## list the targets
 
 venv: $(VENV)/.dev $(LINKS) ## make the environment with all that development needs
 
-demo: $(VENV)/.train $(LINKS) ## train with and without the risk layer, and write the report
+demo: $(VENV)/.train $(LINKS) ## train inside the risk layer, judge with and without it, write the report
 	$(strip $(BIN)/riskenv demo $(DEMO_ARGS))
 
 test: lint types ## ruff, mypy on the four rooms, and pytest

@@ -16,7 +16,7 @@ from riskenv.train.options_env import OptionsTradingEnv
 
 from riskenv.events import Event
 from riskenv.gap_risk_monitor import EventRule
-from riskenv.market import Market
+from riskenv.instruments import Instrument
 
 _NS_PER_YEAR = 365 * 86_400 * 10**9
 # Measures whose cap binds on the losing side only.
@@ -43,19 +43,23 @@ class AuditTrail:
         moves = env.market.factor_history()
         # A day on which the source of the volatility changes is no move: NaN in the history.
         self._vol_moves = np.asarray(moves.log_vol_change)
-        self._lead = len(env.market.sessions.closes) - len(self._vol_moves)
         self._shocks: dict[int, dict[int, HorizonShocks]] = {}
 
-    def step(self, env: OptionsTradingEnv, market: Market) -> AuditedStep:
-        """The step just taken.
+    def step(self, env: OptionsTradingEnv) -> AuditedStep:
+        """The step just taken: the env's ledger, at the market of the decision.
 
-        Args:
-            market: the snapshot before it: quotes and vols of the decision.
+        Prices and volatilities are read from the market history again, and not from the snapshot
+        that the layer was given, so that a wrong snapshot is no common fault.
         """
-        trade = env.last_trade
-        table = market.table
-        vols = dict(zip(table.instruments, market.vol, strict=True))
-        spot = dict(zip(table.underlyings, market.spot, strict=True))
+        trade, history = env.last_trade, self._history
+        day = self._row[trade.now]
+        tickers = history.underlyings
+
+        def vol_of(i: Instrument) -> float:
+            years = np.array([(i.expiry - trade.now) / _NS_PER_YEAR])
+            strike = np.array([i.strike])
+            return float(history.implied_vol(day, tickers.index(i.underlying), strike, years)[0])
+
         contracts = tuple(
             AuditedContract(
                 underlying=i.underlying,
@@ -63,7 +67,7 @@ class AuditTrail:
                 strike=i.strike,
                 years=(i.expiry - trade.now) / _NS_PER_YEAR,
                 multiplier=i.multiplier,
-                vol=float(vols[i]),
+                vol=vol_of(i) if i.is_option else 0.0,
                 before=trade.before.get(i, 0.0),
                 after=trade.after_trade.get(i, 0.0),
             )
@@ -79,11 +83,9 @@ class AuditTrail:
             caps.pop("gap_loss", None)
         return AuditedStep(
             time=str(np.datetime64(trade.now, "ns").astype("datetime64[m]")),
-            spot={ticker: float(price) for ticker, price in spot.items()},
-            rate=market.rate,
-            dividend_yield=dict(
-                zip(table.underlyings, map(float, market.dividend_yield), strict=True)
-            ),
+            spot=dict(zip(tickers, map(float, self._spot[day]), strict=True)),
+            rate=float(history.rate),
+            dividend_yield=dict(zip(tickers, map(float, history.dividend_yield), strict=True)),
             contracts=contracts,
             caps=caps,
             shocks=shocks,
@@ -126,7 +128,7 @@ class AuditTrail:
         log_spot = np.log(self._spot)
         returns, vols = [], []
         for end in range(day - self._config.var.window + 1, day + 1):
-            moved = self._vol_moves[end - days + 1 - self._lead : end + 1 - self._lead]
+            moved = self._vol_moves[end - days + 1 : end + 1]
             if np.isfinite(moved).all():
                 returns.append(log_spot[end] - log_spot[end - days])
                 vols.append(moved.sum(axis=0))

@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
             Path | None, typer.Option(help="YAML in place of the shipped demo.yaml")
         ] = None,
         quick: Annotated[
-            bool, typer.Option("--quick", help="a short form, to see that everything runs")
+            bool, typer.Option("--quick", help="a short form, with spans and steps of its own")
         ] = False,
     ) -> None:
         """Train inside the risk layer, judge with and without it, export the gate, re-decide.
@@ -75,6 +75,10 @@ def _print(console: Any, config: Any, result: Any, out: Path) -> None:
         console.print(_policies([o for o in result.outcomes if o.run.span == span], span))
     console.print(_transposed(strangle_table(config, result.outcomes)))
 
+    console.print(
+        "The agents were trained inside the layer: their rows without it say what taking it away "
+        "does, not what training without it would have given."
+    )
     for convention, share in result.unchanged.items():
         console.print(f"random proposals passed unchanged, {convention}: {share:.1%}")
     for replay in result.replays:
@@ -101,7 +105,6 @@ def _policies(outcomes: Any, span: str) -> Any:
     from riskenv.train.performance import (
         daily_pnl,
         expected_shortfall,
-        intervention_rate,
         max_drawdown,
         total_return,
     )
@@ -120,11 +123,19 @@ def _policies(outcomes: Any, span: str) -> Any:
             f"{total_return(run.equity):.1%}",
             f"{max_drawdown(run.equity):.1%}",
             f"{loss:.2%}",
-            f"{intervention_rate(run.verdicts):.0%}" if run.layered else "",
+            _changed(run.name, run.verdicts) if run.layered else "",
             f"{run.active_breaches:,}",
             f"{run.drift_breaches:,}",
         )
     return table
+
+
+def _changed(name: str, verdicts: Any) -> str:
+    """Share of requests that were replaced; a masked agent is only ever offered what passes."""
+    from riskenv.train.performance import intervention_rate
+    from riskenv.train.study import MASKED
+
+    return "masked" if name == MASKED else f"{intervention_rate(verdicts):.0%}"
 
 
 def _transposed(source: Any) -> Any:

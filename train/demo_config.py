@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 from riskenv.train.env_config import EnvConfig
 from riskenv.wrappers.penalties import PenaltyConfig
 
@@ -65,8 +65,23 @@ class DemoConfig(Config):
     training: TrainingConfig
     short_strangle_lots: float = Field(gt=0.0)
 
+    @model_validator(mode="after")
+    def _spans_in_order(self) -> DemoConfig:
+        for span in (self.train_span, *self.evaluation_spans):
+            if not span[0] < span[1]:
+                raise ValueError(f"spans: got {list(span)}; allowed: a first date before a last")
+        if len(set(self.evaluation_spans)) < len(self.evaluation_spans):
+            raise ValueError("evaluation_spans: got one twice; allowed: each once")
+        earliest = min(span[0] for span in self.evaluation_spans)
+        if not self.train_span[1] < earliest:
+            raise ValueError(
+                f"train_span: ends on {self.train_span[1]}; allowed: before {earliest}, when the "
+                "evaluation begins - an agent is not judged on what it learned from"
+            )
+        return self
+
     def quick(self) -> DemoConfig:
-        """The same job on less: for a check that everything runs."""
+        """The same job on less, with spans and step counts of its own: does everything run?"""
         return self.model_copy(
             update={
                 "evaluation_spans": (("2008-09-02", "2008-11-28"), ("2018-01-02", "2018-03-29")),

@@ -155,5 +155,5 @@ def _steps(
         verdict = decision.verdict.value if case.layered else "ALLOW"
         trace.add(a, decision.after, verdict, case.layered)
         progress(1)
-        yield trail.step(base, a.market)
+        yield trail.step(base)
     trace.add(env.assessment, env.assessment.before, "ALLOW", case.layered)

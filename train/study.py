@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from riskenv.train.demo_config import DemoConfig, Span
 from riskenv.train.evaluation import Case, Outcome, Policy
 from riskenv.train.performance import (
@@ -19,6 +18,7 @@ from riskenv.train.performance import (
 from riskenv.train.policies import RandomPolicy, ShortStranglePolicy
 from riskenv.train.report import Table
 
+MASKED = "MaskablePPO, menu"
 SHORT_STRANGLE = "short strangle"
 SCALED = "short strangle, scaled"
 
@@ -29,7 +29,7 @@ def cases(
     """Trained, random and short-strangle policies over each span, with and without the layer."""
     lots, seed = config.short_strangle_lots, config.seed
     policies: list[tuple[str, str, Callable[[], Policy]]] = [
-        ("MaskablePPO, menu", "discrete", trained_menu),
+        (MASKED, "discrete", trained_menu),
         ("PPO, box", "box", trained_box),
         ("random, menu", "discrete", lambda: RandomPolicy(seed)),
         ("random, box", "box", lambda: RandomPolicy(seed)),
@@ -64,6 +64,8 @@ def scaled_down(
     for span in config.evaluation_spans:
         outcome = _strangle(outcomes, span, False)
         target, scale = mean_short_vega(_strangle(outcomes, span, True)), 1.0
+        if not target > 0.0:
+            continue  # nothing was held with the layer: there is nothing to compare with
         for _ in range(_MOST_RUNS):
             reached = mean_short_vega(outcome)
             scale *= target / reached if reached > 0.0 else 1.0
@@ -113,7 +115,7 @@ def strangle_table(config: DemoConfig, outcomes: Sequence[Outcome]) -> Table:
                 what,
                 total_return(run.equity),
                 max_drawdown(run.equity),
-                loss / starting_equity(run.equity),
+                loss / float(run.equity[0]),
                 mean_short_vega(outcome),
                 *(float(np.mean(cap_use(run.measures[n], run.caps[n]))) for n in caps),
             )
@@ -136,14 +138,11 @@ def strangle_table(config: DemoConfig, outcomes: Sequence[Outcome]) -> Table:
             "99 % ES of a day",
             *(f"mean use of {name}" for name in caps),
         ),
-        note="The scaled run has the mean short vega of the run with the layer; the 99 % ES is of "
-        "daily P&L, over the equity at the start.",
+        note="The scaled run is brought towards the mean short vega of the run with the layer; its "
+        "column says how near it came. The 99 % ES is of daily P&L, over the equity at the start. "
+        "gap_loss, which binds only before events, and day_loss, which no trade changes, are left "
+        "out.",
     )
-
-
-def starting_equity(equity: NDArray[np.float64]) -> float:
-    """Equity at the start of a run."""
-    return float(equity[0])
 
 
 def breaches_table(outcomes: Sequence[Outcome]) -> Table:
@@ -170,5 +169,7 @@ def breaches_table(outcomes: Sequence[Outcome]) -> Table:
         ),
         percent=("intervened",),
         note="Active: a trade left a measure outside its cap and further out than before, at the "
-        "market of the decision. Drift: outside before any trade.",
+        "market of the decision. Drift: outside before any trade. day_loss is no property of a "
+        "book and is not audited. The agents were trained inside the layer: their rows without it "
+        "say what taking it away does, not what training without it would have given.",
     )  # fmt: skip

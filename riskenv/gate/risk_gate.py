@@ -23,7 +23,7 @@ from riskenv.projection import Proposal, proposal_for
 class RiskGate:
     """Filters trades by the very function that training used.
 
-    Needs numpy, not gymnasium, torch or pandas. Keeps the breaker's state between checks; nothing
+    Needs the core installation alone: no gymnasium, torch or pandas. Keeps the breaker's state between checks; nothing
     else is remembered.
 
     Args:
