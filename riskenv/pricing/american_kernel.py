@@ -64,7 +64,7 @@ class Scheme(NamedTuple):
 
 # Errors against QuantLib and against each other: tests/reference/test_american.py.
 COARSE = Scheme(6, 7, 20, 2e-3, 2.0, 3.0)
-FINE = Scheme(12, 20, 48, 1e-5, 1.0, 6.0)
+FINE = Scheme(12, 20, 48, 1e-5, 1.0, 8.5)
 FINEST = Scheme(20, 32, 96, 1e-6, np.inf, np.inf)
 LADDERS = {
     False: (COARSE, FINE._replace(most_spread=20.0, most_drift=30.0), FINEST),

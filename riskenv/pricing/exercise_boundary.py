@@ -67,6 +67,8 @@ ROWS = 12
 # Rows of the workspace that has a column for each node.
 OWN_MINUS, OWN_DOWN, OWN_UP, OWN_PDF, OWN_N, OWN_D = range(6)
 MOST_STEPS = 24
+# Below this share of N the difference M = N - B D is rounding and says nothing any more.
+ROUNDING = 1e-15
 # Between nodes the polynomial may dip below 0 where s rises steeply; a distance is at least this
 # much of the nearest node's.
 CLIP = 1e-3
@@ -220,15 +222,18 @@ def solve_boundary(put, tables, tolerance, boundary):  # type: ignore[no-untyped
                 ratio = min(max(node[OWN_N, i] / node[OWN_D, i], 1e-300), 1e300)
                 s[i] = min(max(log_x - log(ratio), 0.25 * s[i]), 4.0 * s[i])
             continue
-        worst = 0.0
+        worst = relative = 0.0
         for i in range(n):
-            worst = max(worst, abs(value[i])) if value[i] == value[i] else np.inf
+            size = abs(value[i]) if value[i] == value[i] else np.inf
+            worst = max(worst, size)
+            relative = max(relative, size / node[OWN_N, i] if size < node[OWN_N, i] else np.inf)
         factorise(slope, pivots)
         substitute(slope, pivots, value)
         # Below the strike (X < 1) the put gains r (s + O(s^2)) by waiting at a distance s: what a
         # step changes is the product of the two.
         step_matters = abs(value[0]) * (min(s[0] / tolerance, 1.0) if rate < dividend else 1.0)
         arrived = worst <= tolerance * tolerance and step_matters <= tolerance * s[0]
+        arrived = arrived or relative <= ROUNDING
         for i in range(n):
             s[i] = min(max(s[i] - value[i], 0.5 * s[i]), 2.0 * s[i])
         if arrived:
