@@ -23,8 +23,8 @@ from riskenv.projection import Proposal, proposal_for
 class RiskGate:
     """Filters trades by the very function that training used.
 
-    Needs the core installation alone: no gymnasium, torch or pandas. Keeps the breaker's state between checks; nothing
-    else is remembered.
+    Needs the core installation alone: no gymnasium, torch or pandas. Keeps the breaker's state
+    between checks; nothing else is remembered.
 
     Args:
         manager: the risk layer.
