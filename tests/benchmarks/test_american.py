@@ -94,11 +94,14 @@ def test_price_and_greeks_take_at_most_twelve_microseconds_an_option(
             f"p99 {MICRO * ran.p99(name):.2f} us an option; largest error {error:.1e} of spot"
         )
     ratio = ran.ratio("fast", "QuantLib's fast QdFp, price alone")
-    figure(f"American, fast with eight Greeks / QuantLib's fast QdFp price alone: {ratio:.3f}")
+    figure(
+        f"American, fast with eight Greeks / QuantLib's fast QdFp price alone: {ratio:.3f} "
+        "(target <= 12 us / 44 us = 0.273)"
+    )
     assert np.abs(errors["fast"]).max() <= 1e-4 * 100.0
     assert np.abs(errors["accurate"]).max() <= 1e-6 * 100.0
-    assert MICRO * ran.median("fast") <= 12.0
-    assert ratio <= 0.5
+    # The target, 12 us, was set where QuantLib's fast scheme took 44.
+    assert ratio <= 12.0 / 44.0
 
 
 @pytest.mark.parametrize("n", [1, 10, 100, 10_000])
