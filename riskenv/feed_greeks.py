@@ -345,12 +345,16 @@ class GreeksTolerance(Config):
     rho: Band = Band(absolute=0.005, relative=0.15)
 
     def absolute(self, spot: ArrayLike | None = None) -> FloatArray:
-        """(5,) absolute parts on an underlying at 100; with a spot (n,), (n, 5) on each of them."""
+        """(5,) absolute parts on an underlying at 100; with spots (n,), (n, 5) on each of them.
+
+        NaN, which nothing is within, where a spot is not above 0.
+        """
         parts = np.array([getattr(self, greek).absolute for greek in GREEKS])
         if spot is None:
             return parts
         level = np.asarray(spot, dtype=np.float64)[:, None] / 100.0
         with np.errstate(all="ignore"):
+            level = np.where(_positive(level), level, np.nan)
             scaled: FloatArray = parts * level**SPOT_POWER
         return scaled
 
@@ -395,7 +399,8 @@ def agrees(
     missing = np.isnan(given)
     with np.errstate(all="ignore"):
         limit = tolerance.absolute(spot) + tolerance.relative() * np.abs(ours)
-        inside = np.abs(given - ours) <= limit
+        # An infinite limit would let anything in.
+        inside = (np.abs(given - ours) <= limit) & (limit < np.inf)
     trusted = (inside | missing) & np.isfinite(ours)
     return np.asarray(trusted.all(axis=1) & ~missing.all(axis=1))
 
@@ -469,7 +474,7 @@ def _numbers(name: str, column: Any, n: int | None) -> tuple[FloatArray, NDArray
         ValueError: not one-dimensional, or not of length n.
     """
     if isinstance(column, np.ma.MaskedArray):
-        column = column.astype(object).filled(None)
+        column = column.tolist()  # None where it is masked
     try:
         array = np.asarray(column)
     except ValueError:  # lists of several lengths among the values
@@ -501,7 +506,7 @@ def _number(value: Any) -> tuple[float, Dropped]:
     try:
         if not bool(value == value):
             return np.nan, Dropped.NOT_GIVEN
-    except (TypeError, ValueError):  # pandas.NA does not say whether it equals itself
+    except (TypeError, ValueError, ArithmeticError):  # pandas.NA and sNaN do not say
         return np.nan, Dropped.NOT_GIVEN
     try:
         number = float(value)
