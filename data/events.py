@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import datetime
 from importlib import resources
-from zoneinfo import ZoneInfo
 
+from riskenv.data.event_tables import TABLES_AS_OF
+from riskenv.data.event_times import local_ns
 from riskenv.events import Event
-from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
+from riskenv.instruments import NS_PER_DAY
 from riskenv.sessions import Sessions
 
-_NEW_YORK = ZoneInfo("America/New_York")
 _SOURCE = "federalreserve.gov"
+
+# First and last day for which the table is complete. Outside it nothing is known.
+FOMC_COVERAGE = (datetime.date(1999, 1, 1), datetime.date(2026, 12, 31))
 
 # The Fed publishes its tentative schedule at least half a year before the year begins; 90 days
 # is later than any scheduled date became public, so no meeting is seen too early.
@@ -30,8 +33,8 @@ def fomc_events(sessions: Sessions | None = None) -> tuple[Event, ...]:
     - Scheduled: the source gives no announcement date, so `known_at` is 90 days before, flagged
       `known_at_assumed`.
     - Unscheduled: `known_at` equals `time`; nobody can see them ahead.
-    - Announced and then cancelled (18 March 2020): kept as scheduled. Leaving it out would tell a
-      trader of 1 March that the meeting would not be held.
+    - Announced and then cancelled (18 March 2020): kept, with `withdrawn_at`. Leaving it out would
+      tell a trader of 1 March that the meeting would not be held.
 
     Args:
         sessions: keep only events from the first open to the last close; None keeps all.
@@ -57,8 +60,8 @@ def _event(row: dict[str, str]) -> Event:
             f"status: got {row['status']!r} on {row['date']}; allowed: scheduled, cancelled, "
             "unscheduled"
         )
-    local = datetime.datetime.fromisoformat(f"{row['date']}T{row['time_et']}")
-    time = round(local.replace(tzinfo=_NEW_YORK).timestamp()) * NS_PER_SECOND
+    day = datetime.date.fromisoformat(row["date"])
+    time = local_ns(day, datetime.time.fromisoformat(row["time_et"]))
     ahead = row["status"] != "unscheduled"
     return Event(
         event_type="fomc",
@@ -66,4 +69,12 @@ def _event(row: dict[str, str]) -> Event:
         known_at=time - KNOWN_BEFORE_DAYS * NS_PER_DAY if ahead else time,
         known_at_assumed=ahead,
         source=_SOURCE,
+        importance="high",
+        confidence="confirmed" if day <= TABLES_AS_OF else "estimated",
+        withdrawn_at=_CANCELLED_AT[row["date"]] if row["status"] == "cancelled" else None,
     )
+
+
+
+# The statement of Sunday, 15 March 2020 took the place of the meeting of 17 and 18 March.
+_CANCELLED_AT = {"2020-03-18": local_ns(datetime.date(2020, 3, 15), datetime.time(17, 0))}
