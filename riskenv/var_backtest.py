@@ -390,20 +390,17 @@ def z2_law(
             f"tail_degrees_of_freedom: got {tail_degrees_of_freedom!r}; allowed: above 2"
         )
     expected = days * tail_probability
-    # The lattice holds the sum up to about 15 standard deviations, with steps of at most 1/200 of
-    # the mean severity.
+    # The lattice holds the sum up to about 15 standard deviations, so that next to nothing wraps
+    # around, in steps of at most 1/200 of the mean severity.
     reach = expected + 15.0 * math.sqrt(2.0 * expected) + 40.0
     size = 1 << math.ceil(math.log2(200.0 * reach))
     step = reach / size
     es = _standard_es(tail_probability, tail_degrees_of_freedom)
     edges = (np.arange(size + 1) - 0.5) * step
     beyond = np.minimum(stdtr(tail_degrees_of_freedom, edges * es), tail_probability)
-    severity = beyond[:-1] - beyond[1:]
-    # Damping keeps sums beyond the lattice from wrapping around onto it.
-    damping = np.exp(-10.0 * np.arange(size) / size)
-    of_day = severity * damping
+    of_day = beyond[:-1] - beyond[1:]
     of_day[0] += 1.0 - tail_probability
-    of_sum = np.fft.irfft(np.fft.rfft(of_day) ** days, size) / damping
+    of_sum = np.fft.irfft(np.fft.rfft(of_day) ** days, size)
     at_least = 1.0 - np.cumsum(of_sum) + 0.5 * of_sum
     at_least[0] = 1.0
     # Rounding leaves ripples of 1e-12 in the far tail; a distribution function has none.

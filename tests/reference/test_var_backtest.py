@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 import vartests
-from scipy.stats import binom, t
+from scipy.stats import binom, norm, t
 
 from riskenv.var_backtest import (
     acerbi_szekely,
@@ -196,6 +196,20 @@ def test_the_law_of_z2_is_what_simulation_gives(days: int, p: float, nu: float) 
     assert 1 - cumulative[-2] == pytest.approx((1 - p) ** days, rel=1e-2, abs=1e-4)
 
 
+@pytest.mark.parametrize("p", [0.01, 0.025, 0.05])
+def test_the_law_of_z2_has_the_moments_of_its_sum(p: float) -> None:
+    days, var = 2000, norm.ppf(p)
+    z, cumulative = z2_law(days, p)
+    # For u = 1 - Z2 >= 0: E[u] is the integral of P(u >= x), E[u^2] that of 2 x P(u >= x).
+    mean = np.trapezoid(cumulative, z)
+    square = np.trapezoid(2 * (1 - z) * cumulative, z)
+    assert mean == pytest.approx(1.0, abs=5e-6)
+    # A truncated normal has E[X^2 | X < v] = 1 - v pdf(v) / p, and ES = -pdf(v) / p.
+    severity_squared = (1 - var * norm.pdf(var) / p) / (norm.pdf(var) / p) ** 2
+    variance = severity_squared / (days * p) - 1 / days
+    assert square - mean**2 == pytest.approx(variance, rel=1e-4)
+
+
 def test_z2_by_hand() -> None:
     pnl = [-6.0, 2.0, -4.0, -3.0, 1.0, -1.0, 0.5, 0.5]
     var = [-3.0, -3.0, -2.0, -3.0, -3.0, 0.0, -1.0, -1.0]
@@ -206,9 +220,11 @@ def test_z2_by_hand() -> None:
     assert test.statistic == pytest.approx(expected, rel=1e-14)
 
 
-def test_a_loss_that_es_calls_impossible_refutes_it() -> None:
-    pnl, nothing = [1.0, -1.0, 0.0], [0.0, -0.0, 0.0]
-    test = acerbi_szekely(pnl, nothing, nothing)
+@pytest.mark.parametrize(("loss", "var", "es"), [
+    (-1.0, 0.0, 0.0), (-1.0, -0.0, -0.0), (-1.0, 0.0, -0.0), (-1e300, -1e-301, -1e-300),
+])  # fmt: skip
+def test_a_loss_that_es_calls_impossible_refutes_it(loss: float, var: float, es: float) -> None:
+    test = acerbi_szekely([1.0, loss, 0.0], [0.0, var, 0.0], [0.0, es, 0.0])
     assert (test.statistic, test.verdict) == (-INF, "rejected")
     assert test.to_dict()["statistic"] is None
 
