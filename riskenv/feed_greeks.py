@@ -349,7 +349,7 @@ class GreeksTolerance(Config):
     def absolute(self, spot: ArrayLike | None = None) -> FloatArray:
         """(5,) absolute parts on an underlying at 100; with spots (n,), (n, 5) on each of them.
 
-        NaN, which nothing is within, where a spot is not above 0.
+        Where a spot is not above 0 all but delta's, which needs none, are NaN: nothing is within.
         """
         parts = np.array([getattr(self, greek).absolute for greek in GREEKS])
         if spot is None:

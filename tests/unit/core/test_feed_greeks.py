@@ -397,9 +397,13 @@ def test_the_verdict_does_not_depend_on_the_price_level(spot) -> None:
         assert verdict.tolist() == [expected]
 
 
-@pytest.mark.parametrize("spot", [math.nan, -100.0, 0.0, 5e-324, math.inf])
-def test_a_spot_that_is_none_agrees_with_nothing(spot) -> None:
-    assert not agrees(OURS * 1.01, OURS, TOLERANCE, [spot, spot]).any()
+@pytest.mark.parametrize("spot", [math.nan, -0.01, 0.0, 1e-310, math.inf])
+@pytest.mark.parametrize("j", range(1, 5))
+def test_a_spot_that_is_none_sets_no_band(spot, j) -> None:
+    """Far off, so that only a band without end would take it; or close, but without a band."""
+    feed = np.full((2, 5), np.nan)
+    feed[:, j] = OURS[:, j] * (1e9 if spot == 1e-310 else 1.01)
+    assert not agrees(feed, OURS, TOLERANCE, [spot, spot]).any()
 
 
 @given(
