@@ -12,11 +12,10 @@ import functools
 from collections.abc import Iterator
 
 import exchange_calendars
-import numpy as np
 import pandas as pd
-
 from riskenv.data.calendars import exchange_sessions, session_dates, third_friday
 from riskenv.data.event_times import NEW_YORK, local_ns
+
 from riskenv.events import Event, Importance
 from riskenv.instruments import NS_PER_DAY
 from riskenv.sessions import Sessions

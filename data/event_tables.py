@@ -10,7 +10,8 @@ import csv
 import datetime
 from importlib import resources
 
-from riskenv.data.event_times import NEW_YORK, end_of_day_ns, local_date, local_ns
+from riskenv.data.event_times import NEW_YORK, end_of_day_ns, local_ns
+
 from riskenv.events import Event
 from riskenv.instruments import NS_PER_DAY
 from riskenv.sessions import Sessions

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from zoneinfo import ZoneInfo
 
 import numpy as np
-
 from riskenv.data.calendars import exchange_sessions, session_dates
+
 from riskenv.events import Placement
 from riskenv.instruments import NS_PER_SECOND
 from riskenv.sessions import CalendarRangeError, Sessions
@@ -48,7 +48,9 @@ def end_of_day_ns(day: datetime.date, zone: ZoneInfo = NEW_YORK) -> int:
 
 def local_date(ns: int, zone: ZoneInfo = NEW_YORK) -> datetime.date:
     """The local date of an instant (ns UTC)."""
-    return datetime.datetime.fromtimestamp(ns // NS_PER_SECOND, datetime.UTC).astimezone(zone).date()
+    return (
+        datetime.datetime.fromtimestamp(ns // NS_PER_SECOND, datetime.UTC).astimezone(zone).date()
+    )
 
 
 @dataclass(frozen=True, eq=False)

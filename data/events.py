@@ -8,6 +8,7 @@ from importlib import resources
 
 from riskenv.data.event_tables import TABLES_AS_OF
 from riskenv.data.event_times import local_ns
+
 from riskenv.events import Event
 from riskenv.instruments import NS_PER_DAY
 from riskenv.sessions import Sessions
@@ -73,7 +74,6 @@ def _event(row: dict[str, str]) -> Event:
         confidence="confirmed" if day <= TABLES_AS_OF else "estimated",
         withdrawn_at=_CANCELLED_AT[row["date"]] if row["status"] == "cancelled" else None,
     )
-
 
 
 # The statement of Sunday, 15 March 2020 took the place of the meeting of 17 and 18 March.

@@ -17,12 +17,13 @@ COMMAND_GROUP = "riskenv.commands"
 # be missing without it being a defect.
 PACKAGES_OF_EXTRA: dict[str, tuple[str, ...]] = {
     "wrappers": ("gymnasium",),
-    "data": ("pandas", "arch", "exchange_calendars", "vollib"),
+    "data": ("pandas", "arch", "exchange_calendars", "httpx", "vollib"),
     "train": (
         "gymnasium",
         "pandas",
         "arch",
         "exchange_calendars",
+        "httpx",
         "vollib",
         "scipy",
         "torch",

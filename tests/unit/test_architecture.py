@@ -28,7 +28,7 @@ ROOMS_A_ROOM_MAY_IMPORT = {
 
 _CORE = {"numpy", "scipy", "numba", "pydantic", "yaml", "typer", "daqp", "lets_be_rational"}
 _CORE |= {"llvmlite", "pydantic_core"}  # the lower halves of numba and pydantic
-_DATA = {"pandas", "arch", "exchange_calendars", "vollib"}
+_DATA = {"pandas", "arch", "exchange_calendars", "httpx", "vollib"}
 _TRAIN = {"torch", "stable_baselines3", "sb3_contrib", "tensorboard", "plotly", "jinja2", "rich"}
 PACKAGES_A_ROOM_MAY_IMPORT = {
     "riskenv": _CORE,

@@ -1,0 +1,336 @@
+"""Several sources of events as one calendar: agreement counted, conflicts kept, gaps named."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from riskenv.data.event_sources import EventProvider, SourceDownError, SourceState
+from riskenv.data.event_times import local_date
+
+from riskenv.events import Event, Importance
+from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
+
+_log = logging.getLogger(__name__)
+
+# Rows this close in time are the same news at clocks read differently.
+SAME_NEWS_NS = 5 * 60 * NS_PER_SECOND
+
+# How far apart two dates for one event may lie: below half the time between two of its kind.
+NEAR_DAYS: Mapping[str, int] = {"earnings": 21, "cpi": 12, "nfp": 12}
+NEAR_DAYS_DEFAULT = 2
+
+_LEVELS: tuple[Importance, ...] = ("low", "medium", "high")
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Sources that give one event different times.
+
+    Attributes:
+        event_type, symbol, sector: which event.
+        times: the times, ns UTC, in order.
+        sources: for each time, who gives it.
+        resolved_to: the time a source confirmed, against one that did not; None = unresolved.
+    """
+
+    event_type: str
+    symbol: str
+    sector: str
+    times: tuple[int, int]
+    sources: tuple[str, str]
+    resolved_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownSpan:
+    """Days on which nobody can say whether there is an event: fail towards caution.
+
+    Attributes:
+        event_type, symbol: what is not known; "" = every symbol, or the whole market.
+        first, last: local dates, both included.
+        reason: the states of the sources that should know.
+    """
+
+    event_type: str
+    symbol: str
+    first: datetime.date
+    last: datetime.date
+    reason: str
+
+    def __str__(self) -> str:
+        what = f"{self.event_type} {self.symbol}".strip()
+        return f"unknown: {what} from {self.first} to {self.last}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class EventCalendar:
+    """What all sources together say.
+
+    Attributes:
+        events: in order of time, each once.
+        conflicts: where sources disagree.
+        unknown: spans asked for that no source covers.
+        states: of every source, in the order given.
+    """
+
+    events: tuple[Event, ...]
+    conflicts: tuple[Conflict, ...]
+    unknown: tuple[UnknownSpan, ...]
+    states: tuple[SourceState, ...]
+
+    def unknown_on(self, day: datetime.date) -> tuple[UnknownSpan, ...]:
+        """What nobody knows about a day."""
+        return tuple(span for span in self.unknown if span.first <= day <= span.last)
+
+
+def gather_events(
+    providers: Sequence[EventProvider],
+    first: datetime.date,
+    last: datetime.date,
+    needed: Iterable[str | tuple[str, str]] = (),
+) -> EventCalendar:
+    """Ask every source, merge what they answer, and say what nobody can answer.
+
+    A source that fails, in whatever way, is down: its events are missing, and days that only it
+    covers are Unknown. Nothing is raised for it, so that the caller fails towards caution instead
+    of not at all.
+
+    Args:
+        providers: the sources.
+        first, last: local dates, both included.
+        needed: event types, or (type, symbol) pairs, that must be known on every one of the days.
+
+    Raises:
+        ValueError: two sources of one name, or `last` before `first`.
+
+    Example:
+        >>> from riskenv.data import BuiltinEvents
+        >>> calendar = gather_events([BuiltinEvents(["cpi"])], datetime.date(2026, 12, 1),
+        ...                          datetime.date(2027, 1, 31), needed=["cpi"])
+        >>> len(calendar.events)
+        1
+        >>> print(calendar.unknown[0])   # doctest: +ELLIPSIS
+        unknown: cpi from 2027-01-01 to 2027-01-31: source built-in fresh, as of 2026-09-...
+    """
+    names = [provider.name for provider in providers]
+    if len(set(names)) != len(names):
+        raise ValueError(f"providers: got the names {names}; allowed: each name once")
+    if not first <= last:
+        raise ValueError(f"first, last: got {first}, {last}; allowed: first at or before last")
+    found: dict[str, tuple[Event, ...]] = {}
+    states = []
+    for provider in providers:
+        try:
+            found[provider.name] = tuple(provider.events(first, last))
+            _check_events(found[provider.name])
+            states.append(provider.state())
+        except SourceDownError as error:
+            states.append(error.state)
+        except Exception as error:
+            # A provider is other people's code; whatever it raises, its days are not known.
+            _log.exception("event source %s failed", provider.name)
+            found.pop(provider.name, None)
+            reason = f"{type(error).__name__}: {error}"
+            states.append(SourceState(provider.name, "down", reason=reason))
+    events, conflicts = merge_events(found)
+    wanted = [need if isinstance(need, tuple) else (need, "") for need in needed]
+    unknown = [span for need in wanted for span in _uncovered(*need, first, last, states)]
+    return EventCalendar(events, conflicts, tuple(unknown), tuple(states))
+
+
+def merge_events(
+    by_source: Mapping[str, Iterable[Event]],
+) -> tuple[tuple[Event, ...], tuple[Conflict, ...]]:
+    """One calendar from several, whatever the order in which they are given.
+
+    **The same news** are rows of one type and scope within five minutes, or on one New York date
+    with one placement. They become one event with the earliest `known_at` (flagged if that one was
+    assumed), the highest importance and the best confidence; its time is the latest of theirs,
+    between which there is no close: the guard holds until the last of them. It is withdrawn only
+    if every source that gives it says so, or one says so with "confirmed" and none confirms that
+    it stands; then from the latest of their times.
+
+    **A conflict** is two times near each other (`NEAR_DAYS`) that no source lists both of. It is
+    resolved where one side is "confirmed" and the other is not: the other is withdrawn from when
+    the confirmed row was known, so that no decision of before then changes; and is left out where
+    the confirmed row was known no later. Else both dates stand, as "unknown": with the earlier one
+    alone, the guard would be down when the news came on the later. The two places of a day whose
+    hour is not known (`place_row`) are resolved by a confirmed one in the same way.
+
+    So an unconfirmed source can only add caution: it never removes or postpones an event.
+
+    Args:
+        by_source: name of the source -> its events.
+
+    Returns:
+        Events in order, and the conflicts, the same.
+
+    Example:
+        >>> day = NS_PER_DAY
+        >>> a = Event("earnings", time=20 * day, known_at=0, symbol="A", confidence="estimated")
+        >>> b = Event("earnings", time=25 * day, known_at=9 * day, symbol="A")
+        >>> [e.confidence for e in merge_events({"a": [a], "b": [b]})[0]]
+        ['unknown', 'unknown']
+        >>> b = replace(b, confidence="confirmed")
+        >>> [e.withdrawn_at for e in merge_events({"a": [a], "b": [b]})[0]]   # 9 days
+        [777600000000000, None]
+    """
+    pools: dict[tuple[str, str, str], list[tuple[Event, str]]] = {}
+    for source in sorted(by_source):
+        for event in by_source[source]:
+            scope = event.event_type, event.symbol, event.sector
+            pools.setdefault(scope, []).append((event, source))
+    events: list[Event] = []
+    conflicts: list[Conflict] = []
+    for scope in sorted(pools):
+        news = _same_news(sorted(pools[scope], key=lambda row: (row[0].order, row[1])))
+        settled, found = _settle(news, NEAR_DAYS.get(scope[0], NEAR_DAYS_DEFAULT))
+        events += settled
+        conflicts += found
+    conflicts.sort(key=lambda c: (c.times, c.event_type, c.symbol, c.sector, c.sources))
+    return tuple(sorted(events, key=lambda event: event.order)), tuple(conflicts)
+
+
+@dataclass(frozen=True, slots=True)
+class _News:
+    """One time of an event, and who gives it."""
+
+    event: Event
+    sources: frozenset[str]
+
+
+def _same_news(rows: list[tuple[Event, str]]) -> list[_News]:
+    clusters: list[list[tuple[Event, str]]] = []
+    for event, source in rows:
+        for cluster in clusters:
+            head = cluster[0][0]
+            if event.time - head.time <= SAME_NEWS_NS or (
+                event.placement
+                and event.placement == head.placement
+                and local_date(event.time) == local_date(head.time)
+            ):
+                cluster.append((event, source))
+                break
+        else:
+            clusters.append([(event, source)])
+    return [
+        _News(_joined([event for event, _ in rows]), frozenset(source for _, source in rows))
+        for rows in clusters
+    ]
+
+
+def _joined(events: list[Event]) -> Event:
+    known = min(events, key=lambda event: (event.known_at, event.known_at_assumed))
+    placements = {event.placement for event in events}
+    confidences = {event.confidence for event in events}
+    stands = [event for event in events if event.withdrawn_at is None]
+    withdrawn = [event for event in events if event.withdrawn_at is not None]
+    if stands and not (_confirmed(withdrawn) and not _confirmed(stands)):
+        withdrawn = []
+    time = max(event.time for event in events)
+    withdrawn_at = max((event.withdrawn_at or 0 for event in withdrawn), default=None)
+    return Event(
+        event_type=events[0].event_type,
+        time=time,
+        known_at=known.known_at,
+        symbol=events[0].symbol,
+        known_at_assumed=known.known_at_assumed,
+        source="+".join(sorted({part for e in events for part in e.source.split("+") if part})),
+        sector=events[0].sector,
+        importance=max((event.importance for event in events), key=_LEVELS.index),
+        confidence=next(c for c in ("confirmed", "estimated", "unknown") if c in confidences),
+        placement=placements.pop() if len(placements) == 1 else "",
+        withdrawn_at=withdrawn_at,
+    )
+
+
+def _confirmed(events: list[Event]) -> bool:
+    return any(event.confidence == "confirmed" for event in events)
+
+
+def _settle(news: list[_News], near_days: int) -> tuple[list[Event], list[Conflict]]:
+    """The events of one scope after their conflicts, and these."""
+    events = {index: item.event for index, item in enumerate(news)}
+    conflicts = []
+    for i, one in enumerate(news):
+        for j in range(i + 1, len(news)):
+            other = news[j]
+            if other.event.time - one.event.time > near_days * NS_PER_DAY:
+                break
+            winner = _winner(one.event, other.event)
+            if _hour_unknown(one.event, other.event):
+                if winner is None:
+                    continue  # both hold until somebody knows the hour
+            elif one.sources & other.sources:
+                continue  # a source that lists both means two events
+            if one.event.withdrawn_at is not None or other.event.withdrawn_at is not None:
+                continue  # withdrawn is an answer of its own
+            conflicts.append(_conflict(one, other, winner))
+            if winner is None:
+                for index in (i, j):
+                    if index in events:
+                        events[index] = replace(events[index], confidence="unknown")
+                continue
+            loser = j if winner is one.event else i
+            if loser not in events or winner.known_at >= news[loser].event.time:
+                continue  # confirmed too late to change anything
+            if winner.known_at <= news[loser].event.known_at:
+                del events[loser]
+                continue
+            earlier = events[loser].withdrawn_at
+            since = winner.known_at if earlier is None else min(earlier, winner.known_at)
+            events[loser] = replace(events[loser], withdrawn_at=since)
+    return list(events.values()), conflicts
+
+
+def _hour_unknown(one: Event, other: Event) -> bool:
+    """Whether these are the two places of a day whose hour is not known."""
+    return (one.placement, other.placement) == ("before_open", "after_close") and local_date(
+        one.time
+    ) == local_date(other.time)
+
+
+def _winner(one: Event, other: Event) -> Event | None:
+    confirmed = [event for event in (one, other) if event.confidence == "confirmed"]
+    return confirmed[0] if len(confirmed) == 1 else None
+
+
+def _conflict(one: _News, other: _News, winner: Event | None) -> Conflict:
+    return Conflict(
+        one.event.event_type,
+        one.event.symbol,
+        one.event.sector,
+        (one.event.time, other.event.time),
+        ("+".join(sorted(one.sources)), "+".join(sorted(other.sources))),
+        None if winner is None else winner.time,
+    )
+
+
+def _check_events(events: tuple[Event, ...]) -> None:
+    for event in events:
+        if not isinstance(event, Event):
+            raise TypeError(f"events: got {type(event).__name__}; allowed: Event")
+
+
+def _uncovered(
+    event_type: str,
+    symbol: str,
+    first: datetime.date,
+    last: datetime.date,
+    states: Sequence[SourceState],
+) -> list[UnknownSpan]:
+    one_day = datetime.timedelta(days=1)
+    claimed = [c for s in states if s.status in ("fresh", "stale") for c in s.coverage]
+    days = [first + one_day * n for n in range((last - first).days + 1)]
+    gaps = [day for day in days if not any(c.covers(event_type, symbol, day) for c in claimed)]
+    reason = "; ".join(map(str, states)) or "no source"
+    spans: list[UnknownSpan] = []
+    for day in gaps:
+        if spans and day - spans[-1].last == one_day:
+            spans[-1] = replace(spans[-1], last=day)
+        else:
+            spans.append(UnknownSpan(event_type, symbol, day, day, reason))
+    return spans
