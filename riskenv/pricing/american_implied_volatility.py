@@ -121,7 +121,7 @@ def american_implied_volatility(
         >>> quotes = american_implied_volatility(
         ...     [10.5, 10.0, 9.0, 41.0], 30.0, 40.0, 1.0, 0.06, 0.06, False)
         >>> quotes.vol.round(4)
-        array([0.2859,    nan,    nan,    nan])
+        array([0.3646,    nan,    nan,    nan])
         >>> [ImpliedVolatilityStatus(code).name for code in quotes.status]
         ['OK', 'AT_INTRINSIC', 'BELOW_INTRINSIC', 'ABOVE_MAXIMUM']
     """
