@@ -126,6 +126,16 @@ def test_other_lights_follow_the_binomial_and_have_no_multiplier(days: int, p: f
         assert (light.zone, light.multiplier) == (zone, None)
 
 
+@pytest.mark.parametrize(("exceptions", "days", "p", "zone"), [
+    (12, 310, 0.025, "green"),  # cumulative 0.94975
+    (32, 970, 0.025, "yellow"),  # 0.95003
+    (60, 750, 0.05, "yellow"),  # 0.99983
+    (61, 750, 0.05, "red"),  # 0.9999002
+])  # fmt: skip
+def test_the_edges_of_the_zones(exceptions: int, days: int, p: float, zone: str) -> None:
+    assert traffic_light(exceptions, days, p).zone == zone
+
+
 def test_one_minus_confidence_is_still_the_regulatory_test() -> None:
     assert 1 - 0.99 != 0.01
     assert traffic_light(5, 250, 1 - 0.99).multiplier == 3.40
