@@ -1,8 +1,9 @@
 """The minimal change that brings a continuous trade inside the caps, and whole lots near it.
 
 Pure functions on plain arrays. What they return is a candidate: the trust kernel judges it like
-any other. A trade has d dimensions (contracts of d instruments, or the d directions of an action)
-and the norm is sum(weight * (trade - target)^2), weight in currency per lot, say, squared or not.
+any other. A trade has d dimensions (contracts of d instruments, or d directions of an action) and
+is as far from the target as sum(weight * (trade - target)^2) says; a weight is what a lot costs,
+say, in any unit.
 
 Everything is scaled by powers of two before the solver sees it, so that books, caps and trades
 2^j times as large give the same bits, 2^j times as large. The solver's own arithmetic may differ
@@ -30,7 +31,7 @@ EXHAUSTIVE_LEGS, REACH, BOTH_WAYS, CUTS = 4, 3, 10, 64
 _GRID = 2.0**-40  # rounding of the displacement, in units of the trade's size
 _SOLVER = 2.0**-42  # what the solver may miss a row of length 1 by
 _ULPS = 2.0**-50  # rounding of a sum, relative to its terms
-_TAIL = 2.0**-33  # how far above its cap an expected shortfall is aimed, relative to the cap
+_TAIL = 2.0**-37  # how far above its cap an expected shortfall is aimed, relative to the cap
 _LEAST_WEIGHT = 1e-12  # of the largest: the nearest trade is unique only if all moves cost
 
 
@@ -68,25 +69,19 @@ class TailBlocks:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, _floats(getattr(self, name)))
         for name in ("blocks", "counts"):
-            whole = np.ascontiguousarray(getattr(self, name), dtype=np.int64)
-            object.__setattr__(self, name, whole)
-        scenarios, horizons = self.base_pnl.shape, self.counts.shape
-        if self.base_pnl.ndim != 1 or self.pnl.shape[1:] != scenarios:
-            raise ValueError(
-                f"pnl, base_pnl: got shapes {self.pnl.shape}, {scenarios}; allowed: (d, S), (S,)"
-            )
-        if not horizons[0] or (self.counts < 1).any():
-            raise ValueError(f"counts: got {self.counts}; allowed: one or more, each >= 1")
-        for name in ("low", "var_low"):
-            shape = np.shape(getattr(self, name))
-            if shape != horizons and getattr(self, name) is not None:
-                raise ValueError(f"{name}: got shape {shape}; allowed: {horizons}")
-        rises = np.concatenate([[0], self.blocks, scenarios])
-        if len(self.blocks) <= horizons[0] or (np.diff(rises) < 0).any():
-            raise ValueError(
-                f"blocks: got {self.blocks}; allowed: {horizons[0] + 1} or more that never fall, "
-                f"from 0 to {scenarios[0]}"
-            )
+            object.__setattr__(self, name, np.array(getattr(self, name), dtype=np.int64))
+        (scenarios,), (horizons,) = self.base_pnl.shape, self.counts.shape
+        starts = np.concatenate([[0], self.blocks, [scenarios]])
+        for name, ok, allowed in (
+            ("pnl", self.pnl.shape[1:] == (scenarios,), "(d, S), a column a base_pnl"),
+            ("counts", horizons > 0 and (self.counts > 0).all(), "one or more, each >= 1"),
+            ("low", self.low.shape == (horizons,), "(H,), one a count"),
+            ("var_low", self.var_low is None or self.var_low.shape == (horizons,), "(H,) or None"),
+            ("blocks", len(self.blocks) > horizons and (np.diff(starts) >= 0).all(),
+             f"H + 1 or more, never falling, from 0 to {scenarios}"),
+        ):  # fmt: skip
+            if not ok:
+                raise ValueError(f"{name}: got {getattr(self, name)}; allowed: {allowed}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +112,7 @@ def project(
     box_low: FloatArray,
     box_high: FloatArray,
     tail: TailBlocks | None = None,
-    max_iterations: int = 30,
+    max_iterations: int = 50,
 ) -> Projected:
     """The trade nearest to `target` that the caps and the box allow.
 
@@ -159,32 +154,27 @@ def project(
             f"{box_low.shape}, {box_high.shape}; exposures, low, high: got {exposures.shape}, "
             f"{low.shape}, {high.shape}; allowed: (d,) each; (d, L), (L,), (L,), with before (L,)"
         )
-    tail_low = _NO_TAIL_LOW
-    if tail is None:
-        tail = _no_tail(d)
-    else:
+    scenarios, tail_low = (np.empty((d, 0)), *_NO_TAIL), np.full(3, -np.inf)
+    if tail is not None:
         if len(tail.pnl) != d:
             raise ValueError(f"tail.pnl: got {len(tail.pnl)} rows; allowed: {d}, one a dimension")
+        scenarios = tail.pnl, tail.base_pnl, tail.blocks, tail.counts, tail.p
         tail_low = np.full(2 * tail.counts.size + 1, -np.inf)
         tail_low[1:-1:2] = tail.low
         tail_low[-1] = tail.gap_low
         if tail.var_low is not None:
             tail_low[:-1:2] = tail.var_low
-    scenarios = tail.pnl, tail.base_pnl, tail.blocks, tail.counts, tail.p
-    caps = np.empty((3, linear + tail_low.size))
-    levels = np.empty(tail.counts.size + 1)
-    known = _all_measures(before, low, high, tail_low, *scenarios[1:], caps, levels)
-    inside = exposures, caps, box_low, box_high, *scenarios
-    if known and _fits(target, *inside):
-        return Projected(target.copy(), "feasible", 0)
+    caps, levels = np.empty((3, linear + tail_low.size)), np.empty(tail_low.size // 2 + 1)
+    known = _all_measures(before, low, high, tail_low, scenarios, caps, levels)
+    inside = exposures, caps, box_low, box_high, scenarios
+    if known and _fits(target, inside):
+        return Projected(target, "feasible", 0)
 
     capacity = linear + (max_iterations * levels.size if np.isfinite(levels).any() else 0)
     rows, below, above = np.empty((capacity, d)), np.empty(d + capacity), np.empty(d + capacity)
     root, objective = np.empty(d), np.empty((d, d))
-    count = _linear_rows(
-        target, exposures, caps, weight, box_low, box_high, rows, below, above, root, objective
-    )
-    if not known or count < 0 or not _known(tail.pnl, tail.base_pnl, levels):
+    count = _linear_rows(target, weight, inside, rows, below, above, root, objective)
+    if not known or count < 0:
         return Projected(np.zeros(d), "unknown", 0)
 
     import daqp  # only where a trade has to be corrected
@@ -197,15 +187,15 @@ def project(
             primal_tol=_SOLVER,
         )  # fmt: skip
         if flag != 1:
-            return Projected(_scaled_down(target, *inside), "infeasible", iteration)
+            return Projected(_scaled_down(target, inside), "infeasible", iteration)
         _round(found, target, root, box_low, box_high, trade)
-        if _fits(trade, *inside):
+        if _fits(trade, inside):
             return Projected(trade, "projected", iteration)
-        more = _cuts(trade, target, root, levels, *scenarios, rows, below, above, count)
+        more = _cuts(trade, target, root, levels, scenarios, rows, below, above, count)
         if more == count:
             break
         count = more
-    return Projected(_scaled_down(trade, *inside), "radial", iteration)
+    return Projected(_scaled_down(trade, inside), "radial", iteration)
 
 
 def whole_lots(
@@ -245,31 +235,27 @@ def whole_lots(
 
 
 def _floats(values: object) -> FloatArray:
-    return np.ascontiguousarray(values, dtype=np.float64)
+    # A copy is writable and in order: each kernel is compiled once, not once a kind of array.
+    return np.array(values, dtype=np.float64, order="C")
 
 
-def _no_tail(d: int) -> TailBlocks:
-    """No scenarios at all; every tail measure without a cap."""
-    found = _NO_TAILS.get(d)
-    if found is None:
-        block, one = np.zeros(2, dtype=np.int64), np.ones(1, dtype=np.int64)
-        found = TailBlocks(np.empty((d, 0)), np.empty(0), block, one, 0.5, np.array([-np.inf]))
-        _NO_TAILS[d] = found
-    return found
-
-
-_NO_TAILS: dict[int, TailBlocks] = {}
-_NO_TAIL_LOW = np.full(3, -np.inf)
+# Scenario P&L of the book, blocks, counts and p of no scenarios at all.
+_NO_TAIL = np.empty(0), np.zeros(2, dtype=np.int64), np.ones(1, dtype=np.int64), 0.5
 
 
 @jit
-def _all_measures(before, low, high, tail_low, base_pnl, blocks, counts, p, caps, levels):  # type: ignore[no-untyped-def]
+def _all_measures(before, low, high, tail_low, scenarios, caps, levels):  # type: ignore[no-untyped-def]
     """caps = before, low, high of linear and tail measures; levels = (H + 1,) what the expected
-    shortfall of each horizon, then the worst jump, is kept above. False if a cap is NaN."""
+    shortfall of each horizon, then the worst jump, is kept above.
+
+    False where a cap, or what a capped tail is made of, is Unknown.
+    """
+    pnl, base_pnl, blocks, counts, p = scenarios
     first, horizons = before.size, counts.size
     caps[0, :first], caps[1, :first], caps[2, :first] = before, low, high
     caps[1, first:], caps[2, first:] = tail_low, np.inf
     tails_of(base_pnl, blocks, counts, p, np.empty(counts.max()), first, caps[0])
+    known, capped = True, False
     for h in range(horizons + 1):
         # VaR is no lower than the expected shortfall of its horizon, so that a level for the
         # shortfall keeps both; where it is broken already, it may not fall.
@@ -277,12 +263,19 @@ def _all_measures(before, low, high, tail_low, base_pnl, blocks, counts, p, caps
         asked = max(caps[1, last], caps[1, last - 1]) if h < horizons else caps[1, last]
         now = caps[0, last]
         levels[h] = asked if asked == -np.inf or asked <= now else now
-    return not np.isnan(caps[1:]).any()
+        known &= levels[h] == levels[h]
+        capped |= asked > -np.inf
+    if capped:
+        known &= np.isfinite(base_pnl).all() and np.isfinite(pnl).all()
+    for j in range(caps.shape[1]):
+        known &= caps[1, j] < np.inf and caps[2, j] > -np.inf
+    return known
 
 
 @jit
-def _fits(trade, exposures, caps, box_low, box_high, pnl, base_pnl, blocks, counts, p):  # type: ignore[no-untyped-def]
+def _fits(trade, inside):  # type: ignore[no-untyped-def]
     """Whether the trade lies in the box and the trust kernel lets it pass."""
+    exposures, caps, box_low, box_high, (pnl, base_pnl, blocks, counts, p) = inside
     for i in range(trade.size):
         in_box = abs(trade[i]) < np.inf and box_low[i] <= trade[i] <= box_high[i]
         if not in_box:
@@ -304,14 +297,13 @@ def _power_of_two(x):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _linear_rows(
-    target, exposures, caps, weight, box_low, box_high, rows, below, above, root, objective
-):  # type: ignore[no-untyped-def]
+def _linear_rows(target, weight, inside, rows, below, above, root, objective):  # type: ignore[no-untyped-def]
     """The program in z = root * (t - target), |z| of the order of 1: minimise |z|^2.
 
     below, above: (d,) bounds of z, then those of the rows. Returns the number of rows, or -1
     where something that is needed is Unknown.
     """
+    exposures, caps, box_low, box_high, _ = inside
     d = target.size
     dearest, size = 0.0, 0.0
     for i in range(d):
@@ -364,27 +356,15 @@ def _normalise(row, terms):  # type: ignore[no-untyped-def]
 
     The scale is NaN where an entry is Unknown and 0 where all are 0.
     """
-    largest, length = 0.0, 0.0
+    length = 0.0
     for i in range(row.size):
-        largest = largest if largest >= abs(row[i]) else abs(row[i])
-    if largest == 0.0:
+        length += abs(row[i])
+    if length == 0.0:
         return 0.0, 0.0
-    scale = 1.0 / _power_of_two(largest) if largest < np.inf else np.nan
+    scale = 1.0 / _power_of_two(length) if length < np.inf else np.nan
     for i in range(row.size):
         row[i] *= scale
-        length += abs(row[i])
-    return scale, _GRID * length + _ULPS * scale * terms
-
-
-@jit
-def _known(pnl, base_pnl, levels):  # type: ignore[no-untyped-def]
-    """Whether all that the capped tails are made of is finite."""
-    capped = False
-    for level in levels:
-        if not level < np.inf:
-            return False
-        capped |= level > -np.inf
-    return not capped or bool(np.isfinite(pnl).all() and np.isfinite(base_pnl).all())
+    return scale, scale * (_GRID * length + _ULPS * terms)
 
 
 @jit
@@ -398,11 +378,12 @@ def _round(found, target, root, box_low, box_high, trade):  # type: ignore[no-un
 
 
 @jit
-def _cuts(trade, target, root, levels, pnl, base_pnl, blocks, counts, p, rows, below, above, count):  # type: ignore[no-untyped-def]
+def _cuts(trade, target, root, levels, scenarios, rows, below, above, count):  # type: ignore[no-untyped-def]
     """Add a row for each tail that lies below its level at `trade`; the new number of rows.
 
     The mean of the tail's scenarios is linear in the trade and nowhere below the shortfall.
     """
+    pnl, base_pnl, blocks, counts, p = scenarios
     d, horizons = target.size, counts.size
     worst = np.empty(counts.max(), dtype=np.int64)
     total = base_pnl.copy()
@@ -454,14 +435,12 @@ def _cuts(trade, target, root, levels, pnl, base_pnl, blocks, counts, p, rows, b
 
 
 @jit
-def _scaled_down(trade, exposures, caps, box_low, box_high, pnl, base_pnl, blocks, counts, p):  # type: ignore[no-untyped-def]
+def _scaled_down(trade, inside):  # type: ignore[no-untyped-def]
     """The largest part of the trade that fits, by bisection; nothing always fits."""
     fits, fails = 0.0, 1.0
     for _ in range(40):
         share = 0.5 * (fits + fails)
-        if _fits(
-            share * trade, exposures, caps, box_low, box_high, pnl, base_pnl, blocks, counts, p
-        ):
+        if _fits(share * trade, inside):
             fits = share
         else:
             fails = share
@@ -470,83 +449,91 @@ def _scaled_down(trade, exposures, caps, box_low, box_high, pnl, base_pnl, block
 
 @jit
 def _lots(continuous, target, weight, box_low, box_high):  # type: ignore[no-untyped-def]
-    d = continuous.size
-    nothing = True  # is it in the box?
-    known = True
-    dearest = 0.0
-    legs = 0
-    is_leg = np.zeros(d, dtype=np.bool_)
+    """`whole_lots`: a grid of whole numbers, the continuous trade cut down, the nearest first."""
+    d, known, dearest = continuous.size, True, 0.0
+    holds_nothing = True  # does the box?
     for i in range(d):
-        nothing &= box_low[i] <= 0.0 and box_high[i] >= 0.0
+        holds_nothing &= box_low[i] <= 0.0 and box_high[i] >= 0.0
         known &= abs(continuous[i]) < np.inf and abs(target[i]) < np.inf
         known &= weight[i] >= 0.0 and weight[i] < np.inf and box_low[i] <= box_high[i]
         dearest = max(dearest, weight[i])
-        stays = continuous[i] == 0.0 and target[i] == 0.0
-        is_leg[i] = not (stays and box_low[i] <= 0.0 and box_high[i] >= 0.0)
-        legs += is_leg[i]
     if not known:
-        return np.zeros((1 if nothing else 0, d))
+        return np.zeros((1 if holds_nothing else 0, d))
 
-    # The grid: `size` whole numbers from `first` on in each dimension.
-    reach = float(REACH)
     first, size = np.zeros(d), np.ones(d, dtype=np.int64)
-    from_half = np.abs(continuous - np.floor(continuous) - 0.5)
-    both_ways = np.zeros(d, dtype=np.bool_)
-    both_ways[np.argsort(from_half, kind="mergesort")[:BOTH_WAYS]] = True
-    total = 1
-    for i in range(d):
-        if is_leg[i]:
-            c = continuous[i]
-            if legs <= EXHAUSTIVE_LEGS:
-                lowest, highest = np.ceil(c - reach), np.floor(c + reach)
-            elif both_ways[i]:
-                lowest, highest = np.floor(c), np.ceil(c)
-            else:
-                lowest, highest = np.rint(c), np.rint(c)
-            lowest = max(lowest, np.ceil(box_low[i]))
-            highest = min(highest, np.floor(box_high[i]))
-            first[i] = lowest + 0.0
-            size[i] = int(highest - lowest) + 1 if lowest <= highest else 0
-        total *= size[i]
-
-    rows = np.zeros((total + CUTS + 2, d))
-    count = total
-    for k in range(total):
+    count = _grid(continuous, target, box_low, box_high, first, size)
+    rows = np.zeros((count + CUTS + 2, d))
+    for k in range(count):
         rest = k
         for i in range(d - 1, -1, -1):
             rows[k, i] = first[i] + rest % size[i]
             rest //= size[i]
-    # Towards nothing: cut where the largest leg is whole, from the whole trade on.
-    largest = 0.0
-    for i in range(d):
-        largest = max(largest, abs(continuous[i]))
-    whole = np.floor(largest)
-    cuts = int(min(float(CUTS), whole))
-    for k in range(cuts + 1, -1, -1):
-        share = 1.0 if k == cuts + 1 else (k * (whole / cuts) / largest if k > 0 else 0.0)
-        wanted, in_grid, same = True, True, count > total
-        for i in range(d):
-            # The nudge keeps share * leg from falling just below a whole number.
-            lots = np.trunc(share * continuous[i] * (1.0 + 1e-12)) + 0.0
-            rows[count, i] = lots
-            wanted &= box_low[i] <= lots and lots <= box_high[i]
-            in_grid &= first[i] <= lots and lots < first[i] + size[i]
-            same = same and lots == rows[count - 1, i]
-        if wanted and not in_grid and not same:
-            count += 1
+    count = _cut_down(continuous, box_low, box_high, first, size, rows, count)
 
-    distance = np.zeros(count)
-    of_nothing = 0.0
+    distance, of_nothing = np.zeros(count), 0.0
     for i in range(d):
         cost = max(weight[i], _LEAST_WEIGHT * dearest) if dearest > 0.0 else 1.0
         of_nothing += cost * target[i] * target[i]
         for k in range(count):
             off = rows[k, i] - target[i]
             distance[k] += cost * off * off
-    order = np.argsort(distance, kind="mergesort")
-    kept = 0
+    order, kept = np.argsort(distance, kind="mergesort"), 0
     for k in order:
-        if not (nothing and distance[k] > of_nothing):
+        if not (holds_nothing and distance[k] > of_nothing):
             order[kept] = k
             kept += 1
     return rows[order[:kept]]
+
+
+@jit
+def _grid(continuous, target, box_low, box_high, first, size):  # type: ignore[no-untyped-def]
+    """Fill `size`, how many whole numbers from `first` on are tried in each dimension; the number
+    of combinations."""
+    d, legs, total = continuous.size, 0, 1
+    is_leg, both_ways = np.zeros(d, dtype=np.bool_), np.zeros(d, dtype=np.bool_)
+    for i in range(d):
+        stays = continuous[i] == 0.0 and target[i] == 0.0
+        is_leg[i] = not (stays and box_low[i] <= 0.0 and box_high[i] >= 0.0)
+        legs += is_leg[i]
+    from_half = np.abs(continuous - np.floor(continuous) - 0.5)
+    both_ways[np.argsort(from_half, kind="mergesort")[:BOTH_WAYS]] = True
+    for i in range(d):
+        if not is_leg[i]:
+            continue
+        c = continuous[i]
+        if legs <= EXHAUSTIVE_LEGS:
+            lowest, highest = np.ceil(c - REACH), np.floor(c + REACH)
+        elif both_ways[i]:
+            lowest, highest = np.floor(c), np.ceil(c)
+        else:
+            lowest, highest = np.rint(c), np.rint(c)
+        lowest = max(lowest, np.ceil(box_low[i]))
+        highest = min(highest, np.floor(box_high[i]))
+        first[i] = lowest + 0.0  # no -0.0
+        size[i] = int(highest - lowest) + 1 if lowest <= highest else 0
+        total *= size[i]
+    return total
+
+
+@jit
+def _cut_down(continuous, box_low, box_high, first, size, rows, count):  # type: ignore[no-untyped-def]
+    """Append the continuous trade cut to whole lots where it is, where its largest leg is whole,
+    and at nothing; the new number of rows."""
+    largest, grid = 0.0, count
+    for lots in continuous:
+        largest = max(largest, abs(lots))
+    whole = np.floor(largest)
+    cuts = int(min(float(CUTS), whole))
+    for k in range(cuts + 1, -1, -1):
+        share = 1.0 if k == cuts + 1 else (k * (whole / cuts) / largest if k > 0 else 0.0)
+        in_box, in_grid, again = True, True, count > grid
+        for i in range(continuous.size):
+            # The nudge keeps share * leg from falling just below a whole number.
+            lots = np.trunc(share * continuous[i] * (1.0 + 1e-12)) + 0.0
+            rows[count, i] = lots
+            in_box &= box_low[i] <= lots and lots <= box_high[i]
+            in_grid &= first[i] <= lots and lots < first[i] + size[i]
+            again = again and lots == rows[count - 1, i]
+        if in_box and not in_grid and not again:
+            count += 1
+    return count
