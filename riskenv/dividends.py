@@ -5,8 +5,11 @@ escrowed model takes their present value off the spot and leaves the rest to mov
 Complete Guide to Option Pricing Formulas*, 2nd ed., 2007, section 9.1; Hull, *Options, Futures, and
 Other Derivatives*, the chapter on the Black-Scholes-Merton model, "Dividends"). That serves
 European options. American ones are priced with the continuous yield that takes as much off the
-forward, `equivalent_yield`: the dates are lost, and with them the reason to exercise a call just
-before one. What that costs is measured in tests/reference/test_dividends.py.
+forward, `equivalent_yield`. The dates are lost, and with them the reason to exercise a call just
+before one or a put just after, so the price is too low where that matters: in the money. Against
+finite differences with the dates (`tests/reference/test_dividends.py`): quarterly dividends of
+0.6 % of spot, median 0.03 % and at most 0.5 % of spot; one of 1.5 % a day before expiry, calls
+1.3 %, at the money 0.8 %; one of 4 %, puts 2.6 %, at the money 0.6 %.
 """
 
 from __future__ import annotations
@@ -120,7 +123,7 @@ def escrowed_value(
         table.kind,
         table.expiry,
         table.underlying_index,
-        np.ascontiguousarray(np.broadcast_to(rates, n)),
+        np.broadcast_to(rates, n).copy(),
         now,
         np.array([ex_time for ex_time, _, _ in due], dtype=np.int64),
         np.array([amount for _, amount, _ in due], dtype=np.float64),
@@ -259,10 +262,10 @@ def implied_forward(
     e^{rT} (call's premium - put's premium): down with interest, the more the higher the strike, so
     that strikes then contradict each other; up where a dividend is due. For SPY at 3.65 % and a
     yield of 1.1 % that is, at the money, 0.02 % of spot down at one month, 0.05 % at three and
-    0.12 % at six, and twice as much 3 % above the money up to three months. In SPY's quotes of
-    2021, at a rate near 0, it was about 0.05 % up where a dividend went ex before expiry, and 0.15 %
-    on the day of expiry, when calls are exercised the evening before. Give it the strikes next to
-    spot: the middle of a chain is the least wrong.
+    0.12 % at six, and two or three times as much 3 % above the money. In SPY's quotes of 2021, at
+    a rate near 0, it was about 0.04 % up where a dividend went ex before expiry, and 0.15 % where
+    on its day, since calls are exercised the evening before. Give it the strikes next to spot: the
+    middle of a chain is the least wrong.
 
     Args:
         strike: (k,) currency, each once, of one expiry and settlement.
