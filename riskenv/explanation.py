@@ -7,7 +7,7 @@ import numpy as np
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.decision import REASONS, Alert, Decision, Reason, Verdict
-from riskenv.measures import ACCOUNT, LINEAR, MEASURES, utilisation
+from riskenv.measures import ACCOUNT, GREEKS, MEASURES, utilisation
 from riskenv.projection import Proposal
 from riskenv.selection import Candidates
 
@@ -78,7 +78,7 @@ def _reasons(a: Assessment, candidates: Candidates, asked: int) -> list[Reason]:
     used = utilisation(after, a.low, a.high)
     for j, name in enumerate(MEASURES):
         # An exposure must be known even where it has no cap.
-        unknown = not np.isfinite(after[j]) and (a.capped[j] or j < len(LINEAR))
+        unknown = not np.isfinite(after[j]) and (a.capped[j] or j < len(GREEKS))
         if candidates.empty[asked] or not (unknown or (a.capped[j] and not used[j] <= 1.0)):
             continue
         if unknown:

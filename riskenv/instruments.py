@@ -1,4 +1,4 @@
-"""What can be held: an underlying or a European option on one, and tables of them in columns."""
+"""What can be held: an underlying (a share, an index, a future) or an option on one, and tables."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 NS_PER_SECOND = 1_000_000_000
 NS_PER_DAY = 86_400 * NS_PER_SECOND
+# The year that option pricing counts in: 365 days.
+NS_PER_YEAR = 365 * NS_PER_DAY
 
 _RIGHT_ORDER = {"": 0, "C": 1, "P": 2}
 
@@ -30,6 +32,10 @@ class Instrument:
         expiry: settlement time, int64 nanoseconds UTC; 0 for the underlying.
         multiplier: currency per point, per contract.
         currency: ISO code.
+        exercise: "european" or "american"; of an underlying always the former.
+        on_future: whether the underlying is a future: it costs nothing to hold, its gains are
+            settled into cash, and its options are priced by Black-76. All instruments of a
+            ticker agree on it.
 
     Raises:
         ValueError: naming the field, the value received and what is allowed.
@@ -52,6 +58,8 @@ class Instrument:
     expiry: int = 0
     multiplier: float = 1.0
     currency: str = "USD"
+    exercise: str = "european"
+    on_future: bool = False
 
     def __post_init__(self) -> None:
         if not self.underlying:
@@ -60,6 +68,8 @@ class Instrument:
             raise ValueError(
                 f"right: got {self.right!r}; allowed: 'C', 'P', or '' for the underlying itself"
             )
+        if self.exercise not in ("european", "american"):
+            raise ValueError(f"exercise: got {self.exercise!r}; allowed: 'european', 'american'")
         if not (0.0 < self.multiplier < math.inf):
             raise ValueError(f"multiplier: got {self.multiplier!r}; allowed: a number above 0")
         if self.right:
@@ -67,9 +77,10 @@ class Instrument:
                 raise ValueError(f"strike: got {self.strike!r}; allowed: a number above 0")
             if not self.expiry > 0:
                 raise ValueError(f"expiry: got {self.expiry!r}; allowed: nanoseconds UTC above 0")
-        elif self.strike or self.expiry:
+        elif self.strike or self.expiry or self.exercise != "european":
             raise ValueError(
-                f"strike, expiry: got {self.strike!r}, {self.expiry!r}; an underlying has neither"
+                f"strike, expiry, exercise: got {self.strike!r}, {self.expiry!r}, "
+                f"{self.exercise!r}; an underlying has none"
             )
 
     @property
@@ -85,7 +96,7 @@ class Instrument:
         return f"{self.underlying} {day} {self.strike:.15g} {self.right}"
 
     @property
-    def sort_key(self) -> tuple[str, int, int, float, float, str]:
+    def sort_key(self) -> tuple[str, int, int, float, float, str, str, bool]:
         """Canonical order: underlyings first, then calls, then puts, by expiry and strike."""
         return (
             self.underlying,
@@ -94,6 +105,8 @@ class Instrument:
             self.strike,
             self.multiplier,
             self.currency,
+            self.exercise,
+            self.on_future,
         )
 
 
@@ -123,12 +136,16 @@ class InstrumentTable:
                 "instruments: not in canonical order or not unique; build the table with "
                 "InstrumentTable.of(instruments)"
             )
-        currencies = {instrument.currency for instrument in self.instruments}
-        if len(currencies) > 1:
-            raise ValueError(
-                f"currency: got {sorted(currencies)}; one book holds one currency, because "
-                "exposures in different currencies do not add up without a rate"
-            )
+        terms: dict[str, Instrument] = {}
+        for instrument in self.instruments:
+            first = terms.setdefault(instrument.underlying, instrument)
+            for name in ("currency", "on_future"):
+                values = [getattr(first, name), getattr(instrument, name)]
+                if values[0] != values[1]:
+                    raise ValueError(
+                        f"{name}: got {values} for {instrument.underlying}; allowed: one for all "
+                        "instruments of a ticker, which has one price"
+                    )
 
     @classmethod
     def of(cls, instruments: Iterable[Instrument]) -> InstrumentTable:
@@ -155,7 +172,7 @@ class InstrumentTable:
         """
         count = Counter(instrument.symbol for instrument in self.instruments)
         return tuple(
-            i.symbol if count[i.symbol] == 1 else f"{i.symbol} {i.strike, i.expiry, i.multiplier}"
+            i.symbol if count[i.symbol] == 1 else f"{i.symbol} {_terms(i)}"
             for i in self.instruments
         )
 
@@ -166,24 +183,78 @@ class InstrumentTable:
 
     @cached_property
     def underlying_index(self) -> NDArray[np.int64]:
-        """Row of each instrument's ticker in `underlyings`, (n,)."""
+        """Row of each instrument's ticker in `underlyings`, (n,). Never falls: the canonical
+        order keeps the instruments of a ticker together."""
         rows = {ticker: u for u, ticker in enumerate(self.underlyings)}
         return np.array([rows[i.underlying] for i in self.instruments], dtype=np.int64)
 
     @cached_property
+    def own_rows(self) -> NDArray[np.int64]:
+        """0 to n - 1: where each instrument lies in arrays over this very table, (n,)."""
+        return np.arange(len(self), dtype=np.int64)
+
+    @cached_property
+    def currency(self) -> tuple[str, ...]:
+        """Currency of each ticker of `underlyings`, (U,)."""
+        of = {instrument.underlying: instrument.currency for instrument in self.instruments}
+        return tuple(of[ticker] for ticker in self.underlyings)
+
+    @cached_property
+    def whole(self) -> NDArray[np.int64]:
+        """(5, n) for compiled loops: kind, expiry, underlying_index, american, on_future."""
+        american = [i.exercise == "american" for i in self.instruments]
+        future = [i.on_future for i in self.instruments]
+        sign = {"": 0, "C": 1, "P": -1}
+        return np.array(
+            [
+                [sign[i.right] for i in self.instruments],
+                [i.expiry for i in self.instruments],
+                self.underlying_index,
+                american,
+                future,
+            ],
+            dtype=np.int64,
+        ).reshape(5, len(self))
+
+    @cached_property
+    def real(self) -> NDArray[np.float64]:
+        """(2, n) for compiled loops: strike, multiplier."""
+        columns = [[i.strike for i in self.instruments], [i.multiplier for i in self.instruments]]
+        return np.array(columns, dtype=np.float64).reshape(2, len(self))
+
+    @property
     def kind(self) -> NDArray[np.int64]:
         """+1 call, -1 put, 0 the underlying itself, (n,)."""
-        sign = {"": 0, "C": 1, "P": -1}
-        return np.array([sign[i.right] for i in self.instruments], dtype=np.int64)
+        column: NDArray[np.int64] = self.whole[0]
+        return column
 
-    @cached_property
-    def strike(self) -> NDArray[np.float64]:
-        return np.array([i.strike for i in self.instruments], dtype=np.float64)
-
-    @cached_property
+    @property
     def expiry(self) -> NDArray[np.int64]:
-        return np.array([i.expiry for i in self.instruments], dtype=np.int64)
+        column: NDArray[np.int64] = self.whole[1]
+        return column
+
+    @property
+    def strike(self) -> NDArray[np.float64]:
+        column: NDArray[np.float64] = self.real[0]
+        return column
+
+    @property
+    def multiplier(self) -> NDArray[np.float64]:
+        column: NDArray[np.float64] = self.real[1]
+        return column
 
     @cached_property
-    def multiplier(self) -> NDArray[np.float64]:
-        return np.array([i.multiplier for i in self.instruments], dtype=np.float64)
+    def american(self) -> NDArray[np.bool_]:
+        """(n,) options that may be exercised early."""
+        return np.asarray(self.whole[3] != 0)
+
+    @cached_property
+    def on_future(self) -> NDArray[np.bool_]:
+        """(n,) futures, and options on them."""
+        return np.asarray(self.whole[4] != 0)
+
+
+def _terms(i: Instrument) -> tuple[float | str, ...]:
+    """What tells two instruments of one readable name apart."""
+    more = ("american",) if i.exercise == "american" else ()
+    return (i.strike, i.expiry, i.multiplier, *more)

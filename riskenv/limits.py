@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from riskenv.config import Config
 from riskenv.measures import ACCOUNT, MEASURES, ONE_SIDED
+from riskenv.quote_rules import QuoteRules
 
 _Cap = Field(default=None, gt=0.0)
 
@@ -17,7 +18,9 @@ class Caps(Config):
 
     delta in share-equivalents summed over tickers, dollar_delta in currency, gamma in delta per
     currency unit of spot, dollar_gamma in dollar delta per 1 % move, theta in currency of decay
-    paid per calendar day (one-sided), vega in currency per vol point; var, es, gap_loss, day_loss
+    paid per calendar day (one-sided), vega in currency per vol point, rho in currency per 1 % of
+    rate, vanna in delta and volga in vega per vol point, charm in delta per calendar day, beta_delta
+    in units of the index (`riskenv.exposures`); var, es, gap_loss, day_loss
     and drawdown in currency of loss.
     """
 
@@ -27,6 +30,11 @@ class Caps(Config):
     dollar_gamma: float | None = _Cap
     theta: float | None = _Cap
     vega: float | None = _Cap
+    rho: float | None = _Cap
+    vanna: float | None = _Cap
+    volga: float | None = _Cap
+    charm: float | None = _Cap
+    beta_delta: float | None = _Cap
     var_1d: float | None = _Cap
     es_1d: float | None = _Cap
     var_3d: float | None = _Cap
@@ -71,6 +79,7 @@ class RiskLimits(Config):
     release: float = Field(default=0.9, gt=0.0, lt=1.0)
     dwell_sessions: int = Field(default=1, ge=0)
     operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    quotes: QuoteRules = QuoteRules()
 
     @model_validator(mode="after")
     def _release_above_warn(self) -> RiskLimits:

@@ -98,45 +98,34 @@ def short_of_cover(quantity, i, kind, ticker, expiry, multiplier):  # type: igno
 
 
 @jit
-def judge(book, start, start_after, start_pnl, trades, after, allowed, violation):  # type: ignore[no-untyped-def]
-    """Judge start + each row of `trades`, exactly where start is nothing.
+def judge(book, trades, after, allowed, violation):  # type: ignore[no-untyped-def]
+    """Judge each row of `trades` (A, n) exactly.
 
     Fills after (A, M), allowed (A,): the trust kernel's verdict and cover kept, and violation
     (A,): sum over targeted measures of distance / scale, plus the share of `least` not traded;
     infinite where not allowed or where a measure leaves its target that was inside.
     """
     count, n, m = trades.shape[0], book.quantity.size, book.before.size
-    change, total = np.empty((count, m)), np.empty((count, n))
+    change = np.empty((count, m))
     empty, shrinks = np.empty(count, dtype=np.bool_), np.empty(count, dtype=np.bool_)
     measure(
-        book.X, book.P, book.rows, start_after, start_pnl, trades, book.blocks, book.counts,
+        book.X, book.P, book.rows, book.before, book.base_pnl, trades, book.blocks, book.counts,
         book.p, change, after,
     )  # fmt: skip
+    shrinking(book.quantity, book.kind, book.ticker, trades, empty, shrinks)
     for a in range(count):
-        closes, nothing = True, True
-        for i in range(n):
-            total[a, i] = start[i] + trades[a, i]
-            closes &= total[a, i] == -book.quantity[i]
-            nothing &= total[a, i] == 0.0
-        for j in range(m):
-            if nothing:
-                after[a, j] = book.before[j]
-            elif closes:  # exactly nothing is left, whatever the sums leave as a residue
-                after[a, j] = 0.0
-            change[a, j] += start_after[j] - book.before[j]
-    shrinking(book.quantity, book.kind, book.ticker, total, empty, shrinks)
-    for a in range(count):
-        if not empty[a] and (total[a] == -book.quantity).all():
+        if not empty[a] and (trades[a] == -book.quantity).all():
             shrinks[a] = True
+            after[a] = 0.0  # exactly nothing is left, whatever the sums leave as a residue
     admissible(
         book.before, change, after, book.low, book.high, empty, shrinks, book.X.shape[1], allowed
     )
     for a in range(count):
-        left = book.quantity + total[a]
+        left = book.quantity + trades[a]
         for i in range(n):
             if not allowed[a]:
                 break
-            if left[i] < 0.0 and book.kind[i] != 0 and total[a].any():
+            if left[i] < 0.0 and book.kind[i] != 0 and not empty[a]:
                 units = short_of_cover(
                     left, i, book.kind, book.ticker, book.expiry, book.multiplier
                 )
@@ -150,7 +139,7 @@ def judge(book, start, start_after, start_pnl, trades, after, allowed, violation
                 distance = max(book.target_low[j] - x, x - book.target_high[j])
                 violation[a] += distance / book.scale[j] if book.scale[j] > 0.0 else np.inf
         for i in range(n):
-            lacking = book.least[i] - abs(total[a, i])
+            lacking = book.least[i] - abs(trades[a, i])
             if lacking > 0.0:
                 violation[a] += lacking / book.least[i]
         if violation[a] != violation[a]:
@@ -158,85 +147,103 @@ def judge(book, start, start_after, start_pnl, trades, after, allowed, violation
 
 
 @jit
-def multipliers(rows, steps, upper, rounds, price):  # type: ignore[no-untyped-def]
-    """Fill price (V,), what a step is worth towards the rows; return the part of the bound
-    that does not depend on the steps.
+def relax(rows, steps, price, lots):  # type: ignore[no-untyped-def]
+    """Solve the problem in fractions of lots: the dual simplex method with bounds on all variables.
 
-    Subgradient ascent of the Lagrangian dual with Polyak's step (Polyak 1969, "Minimization of
-    unsmooth functionals", eq. 3), the length halved after ten rounds without gain. Any price
-    gives a valid bound: sum over steps of min over lots of (cost - price) lots, plus the constant.
+    A row's value is a variable of its own. At first these are basic and every step is at its
+    least, which no cost above 0 contradicts; each pivot then repairs the row that is furthest
+    outside (Lemke 1954, "The dual method of solving the linear programming problem").
 
-    Args:
-        upper: cost of a known trade.
+    Fills lots (V,) and price (V,), what a lot is worth towards the rows, and returns the constant
+    of the bound: cost >= constant + sum over steps of the least of (cost - price) lots. That
+    holds wherever the method stops. Infinite: there is no solution.
     """
     V, R = rows.matrix.shape
-    low = np.maximum(rows.low, rows.target_low) - rows.base
-    high = np.minimum(rows.high, rows.target_high) - rows.base
-    size = np.zeros(R)
-    for v in range(V):
-        for r in range(R):
-            size[r] += abs(rows.matrix[v, r]) * steps.most[v]
-    y, best_y, gradient, worth = np.zeros(R), np.zeros(R), np.empty(R), np.empty(V)
-    best, best_constant, length, idle = -np.inf, 0.0, 1.0, 0
-    price[:] = 0.0
-    for _ in range(rounds):
-        constant = 0.0
-        for r in range(R):
-            gradient[r] = 0.0
-            if y[r] != 0.0:
-                constant += y[r] * (low[r] if y[r] > 0.0 else high[r])
-        total = constant
+    low, high = np.empty(V + R), np.empty(V + R)
+    low[:V], high[:V] = steps.least, steps.most
+    low[V:] = np.maximum(rows.low, rows.target_low) - rows.base - rows.slack
+    high[V:] = np.minimum(rows.high, rows.target_high) - rows.base + rows.slack
+    table, size = np.empty((R, V)), np.full(R, 1e-300)
+    for r in range(R):
         for v in range(V):
-            worth[v] = 0.0
-            for r in range(R):
-                worth[v] += y[r] * rows.matrix[v, r]
-            gain = steps.cost[v] - worth[v]
-            lots = steps.most[v] if gain < 0.0 else steps.least[v]
-            total += gain * lots
-            if lots != 0.0:
-                for r in range(R):
-                    gradient[r] += rows.matrix[v, r] * lots
-        if total > best:
-            idle = 0 if total > best + 1e-4 * abs(best) else idle + 1
-            best, best_constant = total, constant
-            best_y[:], price[:] = y, worth
-        else:
-            idle += 1
-        if idle >= 10:
-            length, idle = 0.5 * length, 0
-            y[:] = best_y
-            if length < 1e-3:
-                break
-            continue
-        norm = 0.0
+            table[r, v] = rows.matrix[v, r]
+            size[r] += abs(rows.matrix[v, r]) * steps.most[v]
+    basic, free = np.arange(V, V + R), np.arange(V)
+    at, reduced, value = steps.least.copy(), steps.cost.copy(), np.zeros(R)
+    price[:], lots[:] = 0.0, steps.least
+    unit = np.ones(V + R)
+    unit[:V], unit[V:] = np.maximum(steps.most, 1.0), size
+    for _ in range(20 * (V + R)):
+        leaving, worst = -1, 1e-9
         for r in range(R):
-            reached = gradient[r]
-            if y[r] > 0.0 or (y[r] == 0.0 and reached < low[r]):
-                gradient[r] = low[r] - reached
-            elif y[r] < 0.0 or reached > high[r]:
-                gradient[r] = high[r] - reached
-            else:
-                gradient[r] = 0.0
-            if size[r] > 0.0:
-                norm += (gradient[r] / size[r]) ** 2
-        if norm == 0.0:
+            value[r] = 0.0
+            for k in range(V):
+                value[r] += table[r, k] * at[k]
+            b = basic[r]
+            outside = max(low[b] - value[r], value[r] - high[b]) / unit[b]
+            if outside > worst:
+                leaving, worst = r, outside
+        if leaving < 0:
             break
-        move = length * max(upper - total, 1e-6 * abs(upper)) / norm
+        out = basic[leaving]
+        up = value[leaving] < low[out]
+        entering, least = -1, np.inf
+        for k in range(V):
+            slope = table[leaving, k] if up else -table[leaving, k]
+            j = free[k]
+            if low[j] == high[j] or abs(slope) * unit[j] <= 1e-10 * unit[out]:
+                continue
+            if (slope > 0.0 and at[k] == low[j]) or (slope < 0.0 and at[k] == high[j]):
+                ratio = abs(reduced[k]) / abs(slope)
+                if ratio < least:
+                    entering, least = k, ratio
+        if entering < 0:
+            return np.inf  # the row cannot be repaired by anything
+        pivot = table[leaving, entering]
+        for k in range(V):
+            table[leaving, k] = 1.0 / pivot if k == entering else -table[leaving, k] / pivot
         for r in range(R):
-            if size[r] > 0.0:
-                to = y[r] + move * gradient[r] / size[r] ** 2
-                # Zero is where the row changes sides; each side is entered from there.
-                y[r] = 0.0 if to * y[r] < 0.0 else to
-    return best_constant
+            factor = table[r, entering]
+            if r == leaving or factor == 0.0:
+                continue
+            for k in range(V):
+                if k == entering:
+                    table[r, k] = factor * table[leaving, k]
+                else:
+                    table[r, k] += factor * table[leaving, k]
+        factor = reduced[entering]
+        for k in range(V):
+            if k == entering:
+                reduced[k] = factor * table[leaving, k]
+            else:
+                reduced[k] += factor * table[leaving, k]
+        at[entering] = low[out] if up else high[out]
+        basic[leaving], free[entering] = free[entering], out
+    constant = 0.0
+    for k in range(V):
+        j = free[k]
+        if j < V:
+            lots[j] = at[k]
+        elif reduced[k] != 0.0:
+            # Rounding may leave a price on a side that a row does not have.
+            bound = low[j] if reduced[k] > 0.0 else high[j]
+            if abs(bound) < np.inf:
+                constant += reduced[k] * bound
+                for v in range(V):
+                    price[v] += reduced[k] * rows.matrix[v, j - V]
+    for r in range(R):
+        if basic[r] < V:
+            lots[basic[r]] = min(max(value[r], low[basic[r]]), high[basic[r]])
+    return constant
 
 
 @jit
-def search(book, rows, steps, price, constant, lots, incumbent, budget):  # type: ignore[no-untyped-def]
+def search(book, rows, steps, price, constant, around, lots, incumbent, budget):  # type: ignore[no-untyped-def]
     """Improve lots (V,) and incumbent (violation, cost) in place; return the nodes visited.
 
     Complete when fewer than `budget` nodes were visited. Steps come in the order given; a step's
-    cheapest count by cost - price is tried first, so that the first dive is the rounded optimum
-    of the bound.
+    cheapest count by cost - price is tried first, and where all are equal, the one nearest to
+    `around` (V,), so that the first dive rounds the optimum of the bound.
     """
     V, R = rows.matrix.shape
     rest_low, rest_high = np.zeros((V + 1, R)), np.zeros((V + 1, R))
@@ -251,8 +258,9 @@ def search(book, rows, steps, price, constant, lots, incumbent, budget):  # type
     value, spent, paid = np.empty((V + 1, R)), np.zeros(V + 1), np.zeros(V + 1)
     value[0], spent[0] = rows.base, constant
     taken, first, last = np.zeros(V), np.zeros(V + 1, np.int64), np.zeros(V + 1, np.int64)
+    down, up = np.zeros(V + 1, np.int64), np.zeros(V + 1, np.int64)
     n, m = book.quantity.size, book.before.size
-    trade, after, nothing = np.zeros((1, n)), np.empty((1, m)), np.zeros(n)
+    trade, after = np.zeros((1, n)), np.empty((1, m))
     allowed, violation = np.empty(1, dtype=np.bool_), np.empty(1)
     depth, nodes, entered = 0, 0, True
     while depth >= 0:
@@ -261,7 +269,7 @@ def search(book, rows, steps, price, constant, lots, incumbent, budget):  # type
             trade[:] = 0.0
             for v in range(V):
                 trade[0, steps.instrument[v]] += steps.sign[v] * taken[v]
-            judge(book, nothing, book.before, book.base_pnl, trade, after, allowed, violation)
+            judge(book, trade, after, allowed, violation)
             nodes += 20  # an exact judgement costs about as much as so many nodes
             better = violation[0] < incumbent[0] - 1e-9
             if better or (violation[0] <= incumbent[0] and paid[V] < incumbent[1]):
@@ -295,15 +303,20 @@ def search(book, rows, steps, price, constant, lots, incumbent, budget):  # type
             elif first[depth] > end:
                 first[depth] = end
             entered = False
-        if first[depth] > last[depth]:
+            start = min(max(int(np.rint(around[depth])), first[depth]), last[depth])
+            if abs(gain) > 1e-9 * steps.cost[depth]:
+                start = first[depth] if gain > 0.0 else last[depth]
+            down[depth], up[depth] = start, start + 1
+        if down[depth] < first[depth] and up[depth] > last[depth]:
             depth -= 1
             continue
-        if gain >= 0.0:
-            count = first[depth]
-            first[depth] += 1
+        nearer = around[depth] - down[depth] <= up[depth] - around[depth]
+        if up[depth] > last[depth] or (nearer and down[depth] >= first[depth]):
+            count = down[depth]
+            down[depth] -= 1
         else:
-            count = last[depth]
-            last[depth] -= 1
+            count = up[depth]
+            up[depth] += 1
         nodes += 1
         if nodes > budget:
             break
@@ -311,7 +324,7 @@ def search(book, rows, steps, price, constant, lots, incumbent, budget):  # type
         spend = spent[depth] + gain * took
         pay = paid[depth] + steps.cost[depth] * took
         if solved and spend + rest[depth + 1] >= incumbent[1]:
-            depth -= 1  # every later count of this step costs more
+            depth -= 1  # no later count of this step costs less
             continue
         worst, owned, owner = 0.0, 0.0, -1
         for r in range(R):

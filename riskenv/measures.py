@@ -10,7 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-LINEAR = ("delta", "dollar_delta", "gamma", "dollar_gamma", "theta", "vega")
+# What an instrument's price says of it. Known of everything that is traded, capped or not.
+GREEKS = (
+    "delta",
+    "dollar_delta",
+    "gamma",
+    "dollar_gamma",
+    "theta",
+    "vega",
+    "rho",
+    "vanna",
+    "volga",
+    "charm",
+)
+# beta_delta also asks for a beta, and so is Unknown of many: known only where it is capped.
+LINEAR = (*GREEKS, "beta_delta")
 TAIL = ("var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d")
 GAP = ("gap_loss",)
 # What the account already lost: no trade changes these, so they drive the rung and never a verdict.

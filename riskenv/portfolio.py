@@ -1,10 +1,10 @@
-"""What is held: signed contracts per instrument, and cash."""
+"""What is held: signed contracts per instrument, cash, and orders that may still be filled."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,52 +19,89 @@ class Portfolio:
     Attributes:
         table: the n instruments.
         quantity: (n,) signed contracts, long > 0.
-        cash: in the book's currency.
+        cash: in the book's currency. A broker that keeps the open variation of futures apart must
+            have it added here.
+        strategies: tag -> (n,) the part of `quantity` that belongs to a strategy. What belongs to
+            none is the rest; see `untagged`.
+        working: (K, n) signed contracts that each of K working orders may still fill, in any part.
 
     Raises:
-        ValueError: a wrong shape, a NaN or infinite quantity or cash. An unknown *holding* has no
-            bounds at all, so unlike a bad quote it is refused at the door.
+        ValueError: a wrong shape, a NaN or infinite quantity or cash, or an empty tag. An unknown
+            *holding* has no bounds at all, so unlike a bad quote it is refused at the door.
 
     Example:
         >>> spx = Instrument("SPX")
         >>> table = InstrumentTable.of([spx])
-        >>> Portfolio.of(table, {spx: 10.0}, cash=1_000.0).positions()
+        >>> book = Portfolio.of(table, {spx: 10.0}, cash=1_000.0, strategies={"hedge": {spx: 4.0}})
+        >>> book.positions()
         {'SPX': 10.0}
+        >>> book.untagged.tolist()
+        [6.0]
     """
 
     table: InstrumentTable
     quantity: NDArray[np.float64]
     cash: float
+    strategies: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    working: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
-        quantity = np.array(self.quantity, dtype=np.float64)
-        if quantity.shape != (len(self.table),):
-            raise ValueError(f"quantity: got shape {quantity.shape}; allowed: ({len(self.table)},)")
-        if not np.isfinite(quantity).all():
-            row = int(np.flatnonzero(~np.isfinite(quantity))[0])
-            raise ValueError(
-                f"quantity: got {quantity[row]!r} of {self.table.symbols[row]}; "
-                "allowed: a finite number of contracts"
-            )
+        n = len(self.table)
+        object.__setattr__(self, "quantity", self._checked("quantity", self.quantity, (n,)))
         if not math.isfinite(self.cash):
             raise ValueError(f"cash: got {self.cash!r}; allowed: a finite amount")
-        object.__setattr__(self, "quantity", quantity)
+        strategies = {}
+        for tag, quantity in self.strategies.items():
+            if not tag:
+                raise ValueError(f"strategies: got the tag {tag!r}; allowed: a name")
+            strategies[tag] = self._checked(f"strategies[{tag!r}]", quantity, (n,))
+        object.__setattr__(self, "strategies", strategies)
+        if self.working is not None:
+            orders = self._checked("working", self.working, (len(self.working), n))
+            object.__setattr__(self, "working", orders if len(orders) else None)
+
+    def _checked(
+        self, name: str, value: NDArray[np.float64], shape: tuple[int, ...]
+    ) -> NDArray[np.float64]:
+        array = np.array(value, dtype=np.float64)
+        if array.shape != shape:
+            raise ValueError(f"{name}: got shape {array.shape}; allowed: {shape}")
+        finite = np.isfinite(array)
+        if not finite.all():
+            where = np.argwhere(~finite)[0]
+            raise ValueError(
+                f"{name}: got {float(array[tuple(where)])!r} of {self.table.symbols[where[-1]]}; "
+                "allowed: a finite number of contracts"
+            )
+        return array
 
     @classmethod
     def of(
-        cls, table: InstrumentTable, positions: Mapping[Instrument, float], cash: float
+        cls,
+        table: InstrumentTable,
+        positions: Mapping[Instrument, float],
+        cash: float,
+        *,
+        strategies: Mapping[str, Mapping[Instrument, float]] | None = None,
+        working: Sequence[Mapping[Instrument, float]] = (),
     ) -> Portfolio:
-        """From signed contracts per instrument; a position that the table lacks is an error."""
-        quantity = np.zeros(len(table))
-        for instrument, contracts in positions.items():
-            row = table.index.get(instrument)
-            if row is None:
-                raise ValueError(
-                    f"positions: {instrument.symbol} is held and not in the instrument table; "
-                    "a market snapshot must cover every position"
-                )
-            quantity[row] = contracts
-        return cls(table, quantity, cash)
+        """From signed contracts per instrument; one that the table lacks is an error.
+
+        Args:
+            strategies: tag -> its part of the positions.
+            working: the legs of each working order.
+        """
+        tagged = {tag: _vector(table, part) for tag, part in (strategies or {}).items()}
+        orders = np.stack([_vector(table, order) for order in working]) if working else None
+        return cls(table, _vector(table, positions), cash, tagged, orders)
+
+    @property
+    def untagged(self) -> NDArray[np.float64]:
+        """(n,) what belongs to no strategy, in the order that tags were given."""
+        rest = self.quantity.copy()
+        for quantity in self.strategies.values():
+            rest -= quantity
+        return rest
 
     def positions(self) -> dict[str, float]:
         """Symbol -> signed contracts, for what is held."""
@@ -72,3 +109,16 @@ class Portfolio:
             self.table.symbols[row]: float(self.quantity[row])
             for row in np.flatnonzero(self.quantity)
         }
+
+
+def _vector(table: InstrumentTable, positions: Mapping[Instrument, float]) -> NDArray[np.float64]:
+    quantity = np.zeros(len(table))
+    for instrument, contracts in positions.items():
+        row = table.index.get(instrument)
+        if row is None:
+            raise ValueError(
+                f"positions: {instrument.symbol} is held and not in the instrument table; "
+                "a market snapshot must cover every position"
+            )
+        quantity[row] = contracts
+    return quantity

@@ -1,14 +1,16 @@
-"""Portfolio Greeks: each instrument's exposures as a matrix, the book's as one product.
+"""Portfolio Greeks: the exposures of a whole book, net and gross, and by what it is made of.
 
-Units are those of `riskenv.measures`: delta in share-equivalents, theta per calendar day, vega
-per vol point. Sums run in the table's canonical order, so that listing positions in another
-order changes no bit.
+Units are those of `riskenv.exposures`. Sums run in the table's canonical order, first within a
+ticker and then over tickers, so that listing positions in another order changes no bit, and one
+ticker's sums can be renewed without the others.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,34 +18,18 @@ from numpy.typing import NDArray
 
 from riskenv.canonical import number
 from riskenv.compilation import jit
+from riskenv.exposure_bounds import exposure_bounds
+from riskenv.exposures import ExposureRows, exposures
 from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
 from riskenv.market import Market
 from riskenv.measures import LINEAR
 from riskenv.portfolio import Portfolio
-from riskenv.pricing.black_scholes import DAYS_PER_YEAR, greeks
+from riskenv.quote_quality import UNKNOWN_REASONS
 
-NS_PER_YEAR = int(DAYS_PER_YEAR) * NS_PER_DAY
+FloatArray = NDArray[np.float64]
 
-
-@jit
-def _exposures(kind, spot, strike, years, rate, dividend_yield, vol, multiplier, known, out):  # type: ignore[no-untyped-def]
-    for i in range(kind.size):
-        if not known[i]:
-            out[i, :] = np.nan
-            continue
-        if kind[i] == 0:
-            delta, gamma, theta, vega = 1.0, 0.0, 0.0, 0.0
-        else:
-            delta, gamma, theta, vega = greeks(
-                spot[i], strike[i], years[i], rate, dividend_yield[i], vol[i], float(kind[i])
-            )
-        m = multiplier[i]
-        out[i, 0] = m * delta
-        out[i, 1] = m * delta * spot[i]
-        out[i, 2] = m * gamma
-        out[i, 3] = m * gamma * spot[i] * spot[i] / 100.0
-        out[i, 4] = m * theta
-        out[i, 5] = m * vega
+# Calendar days to settlement at which `PortfolioGreeks.by_expiry` divides, the last one open.
+EXPIRY_DAYS = (1.0, 7.0, 30.0, 90.0, 365.0)
 
 
 @jit
@@ -59,26 +45,27 @@ def book_sums(quantity, matrix, rows, out):  # type: ignore[no-untyped-def]
                 out[j] += quantity[i] * matrix[rows[i], j]
 
 
-def exposure_matrix(market: Market) -> NDArray[np.float64]:
-    """(n, 6) exposure of one contract of each instrument to each measure of `LINEAR`.
+@jit
+def group_sums(quantity, matrix, rows, group, start, stop, net, gross):  # type: ignore[no-untyped-def]
+    """Add quantity[i] * matrix[rows[i]] to net[group[i]] and its size to gross[group[i]], in order
+    of i, start <= i < stop. Both are (G, M) and start out as they come."""
+    for i in range(start, stop):
+        q = quantity[i]
+        if q != 0.0:
+            g, row = group[i], rows[i]
+            for j in range(net.shape[1]):
+                part = q * matrix[row, j]
+                net[g, j] += part
+                gross[g, j] += abs(part)
 
-    A row of NaN marks an instrument that is Unknown.
-    """
-    table = market.table
-    out = np.empty((len(table), len(LINEAR)))
-    _exposures(
-        table.kind,
-        market.spot[table.underlying_index],
-        table.strike,
-        (table.expiry - market.now) / NS_PER_YEAR,
-        market.rate,
-        market.dividend_yield[table.underlying_index],
-        market.vol,
-        table.multiplier,
-        market.unknown_code == 0,
-        out,
-    )
-    return out
+
+@jit
+def column_sums(matrix, out):  # type: ignore[no-untyped-def]
+    """out[j] = sum of matrix[:, j], in order."""
+    out[:] = 0.0
+    for i in range(matrix.shape[0]):
+        for j in range(out.size):
+            out[j] += matrix[i, j]
 
 
 def timestamp(now: int) -> str:
@@ -93,41 +80,152 @@ def timestamp(now: int) -> str:
 
 @dataclass(frozen=True, eq=False)
 class PortfolioGreeks:
-    """The book's exposures at one instant.
+    """The book's exposures at one instant; arrays over measures are in the order of `LINEAR`.
 
     Attributes:
-        now: int64 nanoseconds UTC.
-        total: (6,) in the order of `riskenv.measures.LINEAR`; NaN where a held instrument is
-            Unknown.
-        by_underlying: ticker -> (6,).
-        positions_count: instruments held.
-        unknown: symbol -> reason, of what is held.
+        portfolio, market: the book and what it was valued at.
+        X: (n, 11) exposures of one contract of each instrument; NaN where it is Unknown.
+        code: (n,) why, as an index into `riskenv.quote_quality.UNKNOWN_REASONS`.
+        net, gross: (U, 11) sum, and sum of sizes, over the positions in each ticker.
+        total: (11,) net over all tickers; NaN where a held instrument is Unknown. The sum of share
+            deltas over tickers is the plan's figure; what a trader means is `dollar_delta` or
+            `beta_delta`.
     """
 
-    now: int
-    total: NDArray[np.float64]
-    by_underlying: dict[str, NDArray[np.float64]]
-    positions_count: int
-    unknown: dict[str, str]
+    portfolio: Portfolio
+    market: Market
+    X: FloatArray
+    code: NDArray[np.int64]
+    net: FloatArray
+    gross: FloatArray
+    total: FloatArray
+
+    @cached_property
+    def total_gross(self) -> FloatArray:
+        """(11,) sum of the sizes of all positions' exposures; NaN as in `total`."""
+        out = np.empty(len(LINEAR))
+        column_sums(self.gross, out)
+        return out
+
+    @property
+    def positions_count(self) -> int:
+        """Instruments held."""
+        return int(np.count_nonzero(self.portfolio.quantity))
+
+    @property
+    def unknown(self) -> dict[str, str]:
+        """Symbol -> reason, of what is held."""
+        rows = np.flatnonzero((self.portfolio.quantity != 0.0) & (self.code != 0))
+        symbols = self.market.table.symbols
+        return {symbols[row]: UNKNOWN_REASONS[self.code[row]] for row in rows}
+
+    @cached_property
+    def interval(self) -> tuple[FloatArray, FloatArray]:
+        """(low, high), each (11,): where the exposure lies, whatever becomes of what is open.
+
+        Unknown positions add their bounds (`riskenv.exposure_bounds`), a working order anything
+        between nothing and all of itself. Without either, both ends are `total`. Never NaN.
+        """
+        quantity, orders = self.portfolio.quantity, self.portfolio.working
+        touched = quantity != 0.0 if orders is None else (quantity != 0.0) | orders.any(axis=0)
+        if orders is None and not np.isnan(self.X[touched]).any():
+            return self.total, self.total
+        low, high = exposure_bounds(self.market, np.where(touched, self.code, 0))
+        known = self.code == 0
+        low[known], high[known] = self.X[known], self.X[known]
+        without_beta = known & np.isnan(self.X[:, -1])
+        low[without_beta, -1], high[without_beta, -1] = -np.inf, np.inf
+        ends = _interval_sum(quantity, low, high)
+        for order in () if orders is None else orders:
+            a, z = _interval_sum(order, low, high)
+            ends = ends[0] + np.minimum(a, 0.0), ends[1] + np.maximum(z, 0.0)
+        return ends
+
+    def by_underlying(self) -> dict[str, FloatArray]:
+        """Ticker -> (11,) net."""
+        return dict(zip(self.market.table.underlyings, self.net, strict=True))
+
+    def by_expiry(self, days: Sequence[float] = EXPIRY_DAYS) -> dict[str, FloatArray]:
+        """Bucket -> (11,) net: "underlying", "expired", "0-1d", "1-7d", ..., "365d+".
+
+        An option is in the first bucket whose upper end, in calendar days to settlement, it does
+        not exceed. Buckets in which nothing is held are left out.
+
+        Raises:
+            ValueError: days that do not rise from above 0.
+        """
+        edges = np.array([0.0, *days])
+        if not (np.diff(edges) > 0.0).all():
+            raise ValueError(f"days: got {tuple(days)!r}; allowed: rising numbers above 0")
+        table = self.market.table
+        left = (table.expiry - self.market.now) / NS_PER_DAY
+        bucket = np.where(table.kind == 0, 0, 1 + np.searchsorted(edges, left, side="left"))
+        names = ["underlying", "expired"]
+        names += [f"{a:g}-{z:g}d" for a, z in zip(edges, edges[1:], strict=False)]
+        names += [f"{edges[-1]:g}d+"]
+        return self._by(bucket, names)
+
+    def by_strategy(self) -> dict[str, FloatArray]:
+        """Tag -> (11,) net, and "" for what belongs to no strategy, if there is any."""
+        book = self.portfolio
+        parts = {**book.strategies, "": book.untagged}
+        out = {}
+        for tag, quantity in parts.items():
+            if tag or quantity.any():
+                out[tag] = np.empty(len(LINEAR))
+                book_sums(quantity, self.X, np.arange(len(quantity)), out[tag])
+        return out
+
+    def _by(self, group: NDArray[np.int64], names: Sequence[str]) -> dict[str, FloatArray]:
+        n, quantity = len(group), self.portfolio.quantity
+        net = np.zeros((len(names), len(LINEAR)))
+        group_sums(quantity, self.X, np.arange(n), group, 0, n, net, np.zeros_like(net))
+        held = set(group[quantity != 0.0].tolist())
+        return {name: net[g] for g, name in enumerate(names) if g in held}
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready: delta, gamma, theta, vega, timestamp, positions_count, and more keys.
 
-        An Unknown exposure is None, with its reason under "unknown"; it is never 0.
+        An Unknown exposure is None, with its reason under "unknown" and its bounds under
+        "interval"; it is never 0. An end of an interval that is None has no bound.
         """
-        total = dict(zip(LINEAR, map(number, self.total), strict=True))
+        total = _named(self.total)
+        low, high = self.interval
         return {
             **{name: total[name] for name in ("delta", "gamma", "theta", "vega")},
-            "timestamp": timestamp(self.now),
+            "timestamp": timestamp(self.market.now),
             "positions_count": self.positions_count,
-            "dollar_delta": total["dollar_delta"],
-            "dollar_gamma": total["dollar_gamma"],
-            "by_underlying": {
-                ticker: dict(zip(LINEAR, map(number, values), strict=True))
-                for ticker, values in self.by_underlying.items()
+            **{name: total[name] for name in LINEAR if name not in _PLAN},
+            "gross": _named(self.total_gross),
+            "interval": {
+                name: [number(a), number(z)] for name, a, z in zip(LINEAR, low, high, strict=True)
             },
+            "by_underlying": {key: _named(row) for key, row in self.by_underlying().items()},
+            "by_expiry": {key: _named(row) for key, row in self.by_expiry().items()},
+            "by_strategy": {key: _named(row) for key, row in self.by_strategy().items()},
+            "cash": self.portfolio.cash,
+            "working_orders": 0 if self.portfolio.working is None else len(self.portfolio.working),
             "unknown": self.unknown,
         }
+
+
+_PLAN = ("delta", "gamma", "theta", "vega")
+
+
+def _named(values: FloatArray) -> dict[str, float | None]:
+    return dict(zip(LINEAR, map(number, values), strict=True))
+
+
+def _interval_sum(
+    quantity: FloatArray, low: FloatArray, high: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """(11,) ends of the sum of quantity[i] * [low[i], high[i]] over what is held, in order."""
+    least, most = np.zeros(len(LINEAR)), np.zeros(len(LINEAR))
+    for i in np.flatnonzero(quantity):
+        a, z = quantity[i] * low[i], quantity[i] * high[i]
+        least += np.minimum(a, z)
+        most += np.maximum(a, z)
+    return least, most
 
 
 def aggregate_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
@@ -137,7 +235,7 @@ def aggregate_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
         ValueError: the book and the market are not over the same instrument table.
 
     Example:
-        >>> from riskenv.instruments import Instrument, InstrumentTable
+        >>> from riskenv.instruments import NS_PER_YEAR, Instrument, InstrumentTable
         >>> spy = Instrument("SPY")
         >>> call = Instrument("SPY", "C", 100.0, expiry=NS_PER_YEAR // 2, multiplier=100.0)
         >>> table = InstrumentTable.of([spy, call])
@@ -150,21 +248,14 @@ def aggregate_greeks(portfolio: Portfolio, market: Market) -> PortfolioGreeks:
     """
     if portfolio.table is not market.table:
         raise ValueError("portfolio, market: must be over the same InstrumentTable object")
-    table, quantity = market.table, portfolio.quantity
-    matrix = exposure_matrix(market)
-    rows = np.arange(len(table))
-    total = np.empty(len(LINEAR))
-    book_sums(quantity, matrix, rows, total)
-    by_underlying = {}
-    for u, ticker in enumerate(table.underlyings):
-        values = np.empty(len(LINEAR))
-        book_sums(np.where(table.underlying_index == u, quantity, 0.0), matrix, rows, values)
-        by_underlying[ticker] = values
-    held = portfolio.positions()
-    return PortfolioGreeks(
-        now=market.now,
-        total=total,
-        by_underlying=by_underlying,
-        positions_count=len(held),
-        unknown={symbol: why for symbol, why in market.unknown.items() if symbol in held},
-    )
+    return sum_exposures(portfolio, market, exposures(market))
+
+
+def sum_exposures(portfolio: Portfolio, market: Market, rows: ExposureRows) -> PortfolioGreeks:
+    """The book's Greeks from X as it was computed for this market."""
+    table, n = market.table, len(market.table)
+    net = np.zeros((len(table.underlyings), len(LINEAR)))
+    gross, total = np.zeros_like(net), np.empty(len(LINEAR))
+    group_sums(portfolio.quantity, rows.X, table.own_rows, table.underlying_index, 0, n, net, gross)
+    column_sums(net, total)
+    return PortfolioGreeks(portfolio, market, rows.X, rows.code, net, gross, total)

@@ -31,7 +31,7 @@ from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES, TAIL, utilisation
 from riskenv.portfolio import Portfolio
-from riskenv.portfolio_greeks import aggregate_greeks, book_sums
+from riskenv.portfolio_greeks import aggregate_greeks, book_sums, column_sums, group_sums
 from riskenv.projection import Proposal
 from riskenv.risk_matrices import MatrixCache, RiskMatrices
 from riskenv.scenarios import ScenarioSet, historical_scenarios
@@ -126,11 +126,18 @@ class PortfolioRiskManager:
             external_flow: money paid in (> 0) or out since the last call.
 
         Raises:
-            ValueError: the portfolio and the market are over different tables, or time went back.
+            ValueError: the portfolio and the market are over different tables, the portfolio has
+                working orders, or time went back.
             CalendarRangeError: `market.now` lies outside the session calendar.
         """
         if portfolio.table is not market.table:
             raise ValueError("portfolio, market: must be over the same InstrumentTable object")
+        if portfolio.working is not None:
+            raise ValueError(
+                f"working: got {len(portfolio.working)} working orders; allowed: none, because "
+                "caps are judged on positions and the trade alone"
+            )
+        market = market.under(self.limits.quotes)
         session = self.sessions.session_of(market.now)
         equity = _equity(portfolio, market)
         state = mark_equity(state, equity, session, external_flow)
@@ -177,7 +184,13 @@ class PortfolioRiskManager:
         before = np.empty(len(MEASURES))
         base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
         quantity, rows = portfolio.quantity, matrices.rows
-        book_sums(quantity, matrices.X, rows, before[: len(LINEAR)])
+        table = portfolio.table
+        net = np.zeros((len(table.underlyings), len(LINEAR)))
+        group_sums(
+            quantity, matrices.X, rows, table.underlying_index, 0, len(table), net,
+            np.zeros_like(net),
+        )  # fmt: skip
+        column_sums(net, before[: len(LINEAR)])
         book_sums(quantity, matrices.P, rows, base_pnl)
         worst = np.empty(int(counts.max()))
         p = self.var.tail_probability
@@ -299,8 +312,7 @@ def _rebuild(limits, sessions, history, var, events, policy, cache_bytes):  # ty
 def _equity(portfolio: Portfolio, market: Market) -> float:
     """Cash plus positions at mid; NaN where a held instrument is Unknown, or no float holds it."""
     value = np.empty(1)
-    marks = (market.table.multiplier * market.mid)[:, None]
-    book_sums(portfolio.quantity, marks, np.arange(len(marks)), value)
+    book_sums(portfolio.quantity, market.value[:, None], market.table.own_rows, value)
     equity = portfolio.cash + float(value[0])
     return equity if math.isfinite(equity) else math.nan
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.instruments import Instrument, InstrumentTable
-from riskenv.market import Market
+from riskenv.market import FEED, Market
 from riskenv.measures import LINEAR
-from riskenv.portfolio_greeks import exposure_matrix
+from riskenv.exposures import exposures
+from riskenv.quote_quality import BETA, DIVIDENDS, FX, RATE, SPOT, VOL, YIELD
 from riskenv.scenarios import ScenarioSet, pnl_matrix
 
 FloatArray = NDArray[np.float64]
@@ -23,7 +24,7 @@ class RiskMatrices:
     """X and P with the row in them of each instrument of a market.
 
     Attributes:
-        X: (R, 6) exposures of one contract; P: (R, S) its scenario P&L.
+        X: (R, 11) exposures of one contract; P: (R, S) its scenario P&L.
         rows: (n,) row of each instrument of the market's table.
     """
 
@@ -40,7 +41,7 @@ class _Tick:
         size = scenarios.size if scenarios is not None else 0
         self.row_of: dict[Instrument, int] = {}
         self.used = 0
-        self.inputs = np.empty((capacity, 6))
+        self.inputs = np.empty((capacity, INPUTS))
         self.X = np.empty((capacity, len(LINEAR)))
         self.P = np.empty((capacity, size))
 
@@ -145,38 +146,45 @@ class MatrixCache:
         tick.row_of.update(zip(part.table.instruments, target.tolist(), strict=True))
         rows[missing] = target
         tick.inputs[target] = inputs[missing]
-        tick.X[target] = exposure_matrix(part)
+        rows_of_part = exposures(part)
+        tick.X[target] = rows_of_part.X
         if tick.scenarios is not None:
-            tick.P[target] = pnl_matrix(part, tick.scenarios)
+            tick.P[target] = pnl_matrix(part, tick.scenarios, rows_of_part.code == 0)
+
+
+# Numbers that a row depends on beyond the contract and the instant.
+INPUTS = 9 + len(FEED)
 
 
 def _inputs(market: Market) -> FloatArray:
-    """(n, 6) every number a row depends on beyond the contract and the instant."""
-    ticker = market.table.underlying_index
-    return np.column_stack(
-        [
-            market.spot[ticker],
-            market.dividend_yield[ticker],
-            np.full(len(ticker), market.rate),
-            np.where(market.table.kind == 0, 0.0, market.vol),
-            market.unknown_code.astype(np.float64),
-            market.table.expiry.astype(np.float64),
-        ]
-    )
+    """(n, 14) those numbers; NaN where there is none."""
+    n, ticker = len(market.table), market.table.underlying_index
+    inputs = np.full((n, INPUTS), np.nan)
+    inputs[:, 0] = market.columns[RATE]
+    inputs[:, 1] = market.columns[YIELD]
+    inputs[:, 2] = market.columns[DIVIDENDS]
+    inputs[:, 3] = np.where(market.table.kind == 0, 0.0, market.columns[VOL])
+    inputs[:, 4] = market.tickers[SPOT][ticker]
+    inputs[:, 5] = market.tickers[BETA][ticker]
+    inputs[:, 6] = market.tickers[FX][ticker]
+    inputs[:, 7] = market.index_spot
+    inputs[:, 8] = market.unknown_code
+    if len(market.feed):
+        inputs[:, 9:] = market.feed
+    return inputs
 
 
 def _select(market: Market, mask: NDArray[np.bool_]) -> Market:
     """The market of some of the instruments; a subset in order stays in canonical order."""
     table = market.table
     part = InstrumentTable(tuple(table.instruments[row] for row in np.flatnonzero(mask)))
-    tickers = [table.underlyings.index(ticker) for ticker in part.underlyings]
-    return Market(
-        now=market.now,
+    u = [table.underlyings.index(ticker) for ticker in part.underlyings]
+    by_instrument = ("rate", "dividend_yield", "dividends", "bid", "ask", "vol", "quote_time")
+    by_ticker = ("spot", "beta", "spot_time", "beta_as_of")
+    return replace(
+        market,
         table=part,
-        spot=market.spot[tickers],
-        rate=market.rate,
-        dividend_yield=market.dividend_yield[tickers],
-        bid=market.bid[mask],
-        ask=market.ask[mask],
-        vol=market.vol[mask],
+        feed=market.feed[mask] if len(market.feed) else market.feed,
+        **{name: getattr(market, name)[mask] for name in by_instrument},
+        **{name: getattr(market, name)[u] for name in by_ticker},
     )

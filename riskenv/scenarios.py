@@ -5,7 +5,8 @@ overlapping for horizons above one session, spot and vol of every underlying joi
 that their correlation is kept. Volatility moves are relative: each contract's own implied
 volatility is multiplied by the change of its underlying's 30-day volatility. Time decays to the
 same clock position `h` sessions on; a contract that expires by then is worth its intrinsic.
-Prices are full revaluations; dividends and interest over the horizon are left out.
+Prices are full revaluations; dividends and interest over the horizon are left out, and exchange
+rates stay where they are.
 """
 
 from __future__ import annotations
@@ -18,11 +19,13 @@ from numpy.typing import NDArray
 
 from riskenv.compilation import jit
 from riskenv.factor_history import FactorHistory
+from riskenv.exposures import pricing_columns
+from riskenv.instruments import NS_PER_YEAR
 from riskenv.market import Market
 from riskenv.measures import HORIZONS
-from riskenv.portfolio_greeks import NS_PER_YEAR
 from riskenv.pricing.black_scholes import price_given_log_moneyness
 from riskenv.pricing.elementary import exp, log
+from riskenv.quote_quality import DIVIDENDS, FX
 from riskenv.sessions import CalendarRangeError, Sessions
 from riskenv.var_calculator import VarConfig
 
@@ -81,17 +84,36 @@ def _exp_all(x, out):  # type: ignore[no-untyped-def]
 
 @jit
 def _option_block(  # type: ignore[no-untyped-def]
-    spot, strike, years, rate, carry, vol, sign, base, scale, move, factor, vols, out
+    spot, strike, years, rate, carry, vol, sign, cash, base, scale, move, factor, vols, out
 ):
-    """P&L of one option over one block of scenarios with the same time to expiry left."""
+    """P&L of one option over one block of scenarios with the same time to expiry left.
+
+    `spot` is less the cash dividends, of value `cash`, that fall due before expiry: they are owed
+    whatever the scenario, so a move is one of the two together.
+    """
     if years <= 0.0:
         for s in range(out.size):
-            out[s] = scale * (max(sign * (spot * factor[s] - strike), 0.0) - base)
+            moved = (spot + cash) * factor[s] - cash
+            out[s] = scale * (max(sign * (moved - strike), 0.0) - base)
         return
-    drift = log(spot / strike) + (rate - carry) * years
-    spot_discounted = spot * exp(-carry * years)
+    drift = log(spot / strike) + carry * years
+    growth = exp((carry - rate) * years)
     strike_discounted = strike * exp(-rate * years)
     root_vol = vol * np.sqrt(years)
+    if cash > 0.0:
+        for s in range(out.size):
+            # Below the dividends owed the share is worth nothing more; the log stays finite.
+            moved = max((spot + cash) * factor[s] - cash, 1e-12 * spot)
+            price = price_given_log_moneyness(
+                log(moved / strike) + carry * years,
+                moved * growth,
+                strike_discounted,
+                root_vol * vols[s],
+                sign,
+            )
+            out[s] = scale * (price - base)
+        return
+    spot_discounted = spot * growth
     for s in range(out.size):
         price = price_given_log_moneyness(
             drift + move[s],
@@ -105,47 +127,55 @@ def _option_block(  # type: ignore[no-untyped-def]
 
 @jit
 def _pnl(  # type: ignore[no-untyped-def]
-    kind,
-    spot,
-    strike,
-    years,
-    rate,
-    carry,
-    vol,
-    multiplier,
-    known,
-    ticker,
-    move,
-    factor,
-    vols,
-    bounds,
-    elapsed,
-    out,
+    kind, american, priced, cash, scale, known, ticker, move, factor, vols, bounds, elapsed, out
 ):
+    """out[i] = P&L of one contract of instrument i, for all that is not American."""
     for i in range(kind.size):
         if not known[i]:
             out[i, :] = np.nan
             continue
-        u, m = ticker[i], multiplier[i]
+        u, m = ticker[i], scale[i]
+        spot, strike, t, rate = priced[0, i], priced[1, i], priced[2, i], priced[3, i]
+        carry, vol, sign = priced[4, i], priced[5, i], priced[6, i]
         if kind[i] == 0:
             for s in range(out.shape[1]):
-                out[i, s] = m * spot[i] * (factor[u, s] - 1.0)
+                out[i, s] = m * spot * (factor[u, s] - 1.0)
             continue
-        sign = float(kind[i])
-        t = years[i]
+        if american[i]:
+            continue
         base = price_given_log_moneyness(
-            log(spot[i] / strike[i]) + (rate - carry[i]) * t,
-            spot[i] * exp(-carry[i] * t),
-            strike[i] * exp(-rate * t),
-            vol[i] * np.sqrt(t),
+            log(spot / strike) + carry * t,
+            spot * exp((carry - rate) * t),
+            strike * exp(-rate * t),
+            vol * np.sqrt(t),
             sign,
         )
         for b in range(elapsed.size):
             a, z = bounds[b], bounds[b + 1]
             _option_block(
-                spot[i], strike[i], t - elapsed[b], rate, carry[i], vol[i], sign, base, m,
+                spot, strike, t - elapsed[b], rate, carry, vol, sign, cash[i], base, m,
                 move[u, a:z], factor[u, a:z], vols[u, a:z], out[i, a:z],
             )  # fmt: skip
+
+
+def _american_pnl(
+    priced: NDArray[np.float64], scale: float, scenarios: ScenarioSet, u: int
+) -> NDArray[np.float64]:
+    """(S,) P&L of one American option: its early exercise solved for in every scenario."""
+    from riskenv.pricing.american import american_price  # machine code that few books need
+
+    spot, strike, years, rate, carry, vol, sign = priced
+    elapsed = np.repeat(scenarios.years, np.diff(scenarios.bounds))
+    prices = american_price(
+        spot * np.append(scenarios.spot_factor[u], 1.0),
+        strike,
+        years - np.append(elapsed, 0.0),
+        rate,
+        carry,
+        vol * np.append(scenarios.vol_factor[u], 1.0),
+        sign > 0.0,
+    )
+    return np.asarray(scale * (prices[:-1] - prices[-1]))
 
 
 def historical_scenarios(
@@ -212,32 +242,33 @@ def _jump_block(underlyings: tuple[str, ...], jumps: Sequence[GapJump]) -> NDArr
     return block
 
 
-def pnl_matrix(market: Market, scenarios: ScenarioSet) -> NDArray[np.float64]:
-    """(n, S) P&L of one contract of each instrument, by full revaluation, in currency.
+def pnl_matrix(
+    market: Market, scenarios: ScenarioSet, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """(n, S) P&L of one contract of each instrument, by full revaluation, in the book's currency.
+
+    Args:
+        known: (n,) instruments that have exposures; None = all that the quotes make known.
 
     Rows of NaN: the instrument is Unknown, or its ticker has no factor history.
     """
-    table = market.table
+    table, n = market.table, len(market.table)
     columns = {ticker: u for u, ticker in enumerate(scenarios.underlyings)}
-    covered = np.array([ticker in columns for ticker in table.underlyings])
-    ticker = np.array([columns.get(t, 0) for t in table.underlyings], dtype=np.int64)
-    out = np.empty((len(table), scenarios.size))
-    _pnl(
-        table.kind,
-        market.spot[table.underlying_index],
-        table.strike,
-        (table.expiry - market.now) / NS_PER_YEAR,
-        market.rate,
-        market.dividend_yield[table.underlying_index],
-        market.vol,
-        table.multiplier,
-        (market.unknown_code == 0) & covered[table.underlying_index],
-        ticker[table.underlying_index],
-        scenarios.log_return,
-        scenarios.spot_factor,
-        scenarios.vol_factor,
-        scenarios.bounds,
-        scenarios.years,
-        out,
+    covered = np.array([ticker in columns for ticker in table.underlyings], dtype=bool)
+    history_row = np.array([columns.get(t, 0) for t in table.underlyings], dtype=np.int64)
+    known = (market.unknown_code == 0 if known is None else known) & covered[table.underlying_index]
+    ticker = history_row[table.underlying_index]
+    scale = table.multiplier * market.tickers[FX][table.underlying_index]
+    priced = np.empty((7, n))
+    pricing_columns(
+        table.whole, table.real, market.columns, market.tickers, market.now, 0, n, priced
     )
+    out = np.empty((n, scenarios.size))
+    _pnl(
+        table.kind, table.american, priced, market.columns[DIVIDENDS], scale, known, ticker,
+        scenarios.log_return, scenarios.spot_factor, scenarios.vol_factor, scenarios.bounds,
+        scenarios.years, out,
+    )  # fmt: skip
+    for i in np.flatnonzero(table.american & known):
+        out[i] = _american_pnl(priced[:, i], float(scale[i]), scenarios, int(ticker[i]))
     return out

@@ -11,7 +11,7 @@ from riskenv.admissibility import TAIL_RISKS, admissible, lowers_risk, measure, 
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.market import Market
-from riskenv.measures import LINEAR, MEASURES, utilisation
+from riskenv.measures import GREEKS, MEASURES, utilisation
 from riskenv.projection import Proposal
 
 FloatArray = NDArray[np.float64]
@@ -61,7 +61,7 @@ def evaluate(a: Assessment, trades: FloatArray) -> Candidates:
     closes = ~empty & (trades == -quantity).all(axis=1)
     after[closes] = 0.0
     shrinks |= closes
-    admissible(a.before, change, after, a.low, a.high, empty, shrinks, len(LINEAR), verdict)
+    admissible(a.before, change, after, a.low, a.high, empty, shrinks, len(GREEKS), verdict)
     return Candidates(after, verdict, empty, shrinks, closes)
 
 
@@ -104,7 +104,7 @@ def replacement(
             return _first_least(distance, passing & best), "flatten_unresolved"
     used = utilisation(candidates.after, a.low, a.high)[:, a.capped]
     violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
-    unknown = ~np.isfinite(candidates.after[:, : len(LINEAR)]).all(axis=1)
+    unknown = ~np.isfinite(candidates.after[:, : len(GREEKS)]).all(axis=1)
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
     best = violation <= np.min(violation)
     return _first_least(distance, best), "least_violating"
@@ -116,7 +116,7 @@ def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolA
     lowers = lowers_risk(before, candidates.after, a.low, a.high, a.limits.warn, a.has_tails)
     seen = a.capped.copy()
     judged = a.has_tails or bool(seen.any())
-    seen[: len(LINEAR)] = True
+    seen[: len(GREEKS)] = True
     seen[TAIL_RISKS] |= a.has_tails
     unknown = ~np.isfinite(candidates.after[:, seen]).all(axis=1) | (not judged)
     unknown |= ~np.isfinite(before[..., seen]).all(axis=-1)

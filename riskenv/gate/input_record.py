@@ -18,20 +18,25 @@ from numpy.typing import NDArray
 
 from riskenv.decision import Decision
 from riskenv.instruments import Instrument, InstrumentTable
-from riskenv.market import Market
+from riskenv.market import FEED, Market
 from riskenv.portfolio import Portfolio
 from riskenv.projection import Proposal
+from riskenv.quote_quality import FX
 
-FORMAT = 1
+FORMAT = 2
 
-_FIELDS = ("underlying", "right", "strike", "expiry", "multiplier", "currency")
-_PER_STEP = ("episode", "now", "cash", "rate", "flow", "asked", "rows", "has_forced")
-_PER_INSTRUMENT = ("instrument", "quantity", "bid", "ask", "vol")
-_PER_UNDERLYING = ("spot", "dividend_yield")
+_FIELDS = tuple(Instrument.__dataclass_fields__)
+_PER_STEP = (
+    "episode", "now", "cash", "index_spot", "currency", "flow", "asked", "rows", "has_forced",
+)  # fmt: skip
+_OF_INSTRUMENT = ("rate", "dividend_yield", "dividends", "bid", "ask", "vol", "quote_time")
+_PER_INSTRUMENT = ("instrument", "quantity", *_OF_INSTRUMENT)
+_OF_UNDERLYING = ("spot", "beta", "beta_as_of", "spot_time")
+_PER_UNDERLYING = (*_OF_UNDERLYING, "fx")
 _PER_LEG = ("row", "column", "lots")
-_COLUMNS = (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING)
+_COLUMNS = (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING, "feed")
 _LEGS = tuple(f"{kind}_{name}" for kind in ("trade", "forced") for name in _PER_LEG)
-_SIZES = ("instruments", "underlyings", "trade", "forced")
+_SIZES = ("instruments", "underlyings", "feed", "trade", "forced")
 _ARRAYS = {*_COLUMNS, *_LEGS, *(f"{name}_offset" for name in _SIZES)}
 
 # What reading a damaged zip, array or header raises.
@@ -72,6 +77,7 @@ class InputRecorder:
     def __init__(self) -> None:
         self._episodes: list[str] = []
         self._instruments: dict[Instrument, int] = {}
+        self._currencies: dict[str, int] = {}
         self._columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self._legs: dict[str, list[Any]] = {name: [] for name in _LEGS}
         self._sizes: dict[str, list[int]] = {name: [] for name in _SIZES}
@@ -100,7 +106,8 @@ class InputRecorder:
             "episode": len(self._episodes) - 1,
             "now": market.now,
             "cash": portfolio.cash,
-            "rate": market.rate,
+            "index_spot": market.index_spot,
+            "currency": self._currencies.setdefault(market.currency, len(self._currencies)),
             "flow": external_flow,
             "asked": proposal.asked,
             "rows": len(proposal.trades),
@@ -112,10 +119,13 @@ class InputRecorder:
             np.array([known.setdefault(i, len(known)) for i in table.instruments], dtype=np.int64)
         )
         self._columns["quantity"].append(portfolio.quantity)
-        for name in ("bid", "ask", "vol", "spot", "dividend_yield"):
+        for name in (*_OF_INSTRUMENT, *_OF_UNDERLYING):
             self._columns[name].append(getattr(market, name))
+        self._columns["fx"].append(market.tickers[FX])
+        self._columns["feed"].append(market.feed.ravel())
         self._sizes["instruments"].append(len(table))
         self._sizes["underlyings"].append(len(table.underlyings))
+        self._sizes["feed"].append(market.feed.size)
         self._add_legs("trade", proposal.trades)
         self._add_legs("forced", proposal.forced)
 
@@ -129,13 +139,18 @@ class InputRecorder:
     def save(self, path: str | Path) -> None:
         """Write the record."""
         instruments = [[getattr(i, field) for field in _FIELDS] for i in self._instruments]
-        header = {"format": FORMAT, "episodes": self._episodes, "instruments": instruments}
+        header = {
+            "format": FORMAT,
+            "episodes": self._episodes,
+            "instruments": instruments,
+            "currencies": list(self._currencies),
+        }
         arrays: dict[str, NDArray[Any]] = {
             "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         }
         for name in _PER_STEP:
             arrays[name] = np.array(self._columns[name])
-        for name in (*_PER_INSTRUMENT, *_PER_UNDERLYING):
+        for name in (*_PER_INSTRUMENT, *_PER_UNDERLYING, "feed"):
             arrays[name] = _joined(self._columns[name])
         for name, parts in self._legs.items():
             arrays[name] = _joined(parts)
@@ -183,10 +198,12 @@ class InputRecord:
         self,
         episodes: Sequence[str],
         instruments: Sequence[Instrument],
+        currencies: Sequence[str],
         arrays: dict[str, NDArray[Any]],
     ) -> None:
         self.episodes = tuple(episodes)
         self.instruments = tuple(instruments)
+        self.currencies = tuple(currencies)
         self.arrays = arrays
         self._tables: dict[bytes, InstrumentTable] = {}
 
@@ -206,7 +223,7 @@ class InputRecord:
         instruments = [
             Instrument(**dict(zip(_FIELDS, row, strict=True))) for row in header["instruments"]
         ]
-        return cls(header["episodes"], instruments, arrays)
+        return cls(header["episodes"], instruments, header["currencies"], arrays)
 
     def __len__(self) -> int:
         return len(self.arrays["now"])
@@ -223,15 +240,18 @@ class InputRecord:
         if table is None:
             table = InstrumentTable(tuple(self.instruments[row] for row in rows))
             self._tables[rows.tobytes()] = table
+        columns_of: dict[str, Any] = {
+            **{name: a[name][columns] for name in _OF_INSTRUMENT},
+            **{name: a[name][tickers] for name in _OF_UNDERLYING},
+        }
         market = Market(
             now=int(a["now"][step]),
             table=table,
-            spot=a["spot"][tickers],
-            rate=float(a["rate"][step]),
-            dividend_yield=a["dividend_yield"][tickers],
-            bid=a["bid"][columns],
-            ask=a["ask"][columns],
-            vol=a["vol"][columns],
+            index_spot=float(a["index_spot"][step]),
+            feed=a["feed"][self._slice("feed", step)].reshape(-1, len(FEED)),
+            currency=self.currencies[a["currency"][step]],
+            fx=dict(zip(table.currency, a["fx"][tickers].tolist(), strict=True)),
+            **columns_of,
         )
         shape = (int(a["rows"][step]), len(table))
         return Inputs(

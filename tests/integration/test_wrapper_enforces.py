@@ -60,8 +60,8 @@ class Ledger:
             AuditedStep(
                 str(np.datetime64(market.now, "ns"))[:10],
                 dict(zip(tickers, market.spot, strict=True)),
-                market.rate,
-                dict(zip(tickers, market.dividend_yield, strict=True)),
+                float(market.rate[0]),
+                dict(zip(tickers, market.dividend_yield[market.table.kind == 0], strict=True)),
                 tuple(contracts),
                 self.caps(market.now),
                 {1: self.shocks(market.now), GAP: self.jumps(market.now)},

@@ -21,6 +21,7 @@ from riskenv import Instrument, InstrumentTable, Market, Portfolio
 
 SESSIONS = exchange_sessions("2019-01-02", "2020-06-30")
 EXPIRY = int(SESSIONS.closes[-1])
+STRIKES = np.array([100.0, 50.0])
 
 
 class TwoTickers(gymnasium.Env):
@@ -51,7 +52,8 @@ class TwoTickers(gymnasium.Env):
         return self.observation(), float(after - before), False, self.day == 100, {}
 
     def call_price(self):
-        return 0.1 * self.spot  # a crude rule will do for an example
+        # A crude rule will do for an example, but not one below the intrinsic value.
+        return np.maximum(self.spot - STRIKES, 0.0) + 0.1 * self.spot
 
 
 # --- its adapter ----------------------------------------------------------------------------------
@@ -59,7 +61,7 @@ class TwoTickers(gymnasium.Env):
 SHARES = [Instrument("AAA"), Instrument("BBB")]
 CALLS = [
     Instrument(ticker, "C", strike, EXPIRY, multiplier=100.0)
-    for ticker, strike in (("AAA", 100.0), ("BBB", 50.0))
+    for ticker, strike in zip(("AAA", "BBB"), STRIKES, strict=True)
 ]
 TABLE = InstrumentTable.of([*SHARES, *CALLS])  # canonical order: AAA, its call, BBB, its call
 

@@ -16,14 +16,17 @@ from .worlds import DAY, YEAR, prices
 
 MEASURES = (
     "delta", "dollar_delta", "gamma", "dollar_gamma", "theta", "vega",
+    "rho", "vanna", "volga", "charm", "beta_delta",
     "var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d", "gap_loss",
 )  # fmt: skip
 
 
 def exposures(market: Market) -> NDArray[np.float64]:
-    """(n, 6) of one contract; theta by the Black-Scholes equation, not by its closed form."""
+    """(n, 11) of one contract; theta by the Black-Scholes equation, and charm by its derivative in
+    spot, not by their closed forms."""
     table = market.table
-    spot, q = market.spot[table.underlying_index], market.dividend_yield[table.underlying_index]
+    spot, q = market.spot[table.underlying_index], market.dividend_yield
+    beta = market.beta[table.underlying_index]
     option = table.kind != 0
     strike, years = np.where(option, table.strike, 1.0), (table.expiry - market.now) / YEAR
     years, vol, r = np.where(option, years, 1.0), np.where(option, market.vol, 1.0), market.rate
@@ -34,9 +37,17 @@ def exposures(market: Market) -> NDArray[np.float64]:
     vega = spot * np.exp(-q * years) * norm.pdf(d1) * np.sqrt(years)
     value = prices(spot, strike, years, r, q, vol, table.kind)
     theta = r * value - (r - q) * spot * delta - vol**2 * spot**2 * gamma / 2
-    columns = [delta, delta * spot, gamma, gamma * spot**2 / 100, theta / 365, vega / 100]
+    rho = table.kind * strike * years * np.exp(-r * years) * norm.cdf(table.kind * (d1 - sd))
+    vanna, volga = vega / spot * (1.0 - d1 / sd), vega * d1 * (d1 - sd) / vol
+    speed = -gamma / spot * (d1 / sd + 1.0)
+    charm = q * delta - (r - q + vol**2) * spot * gamma - vol**2 * spot**2 * speed / 2
+    columns = [
+        delta, delta * spot, gamma, gamma * spot**2 / 100, theta / 365, vega / 100, rho / 100,
+        vanna / 100, volga / 100**2, charm / 365, delta * spot * beta / market.index_spot,
+    ]  # fmt: skip
     out = np.column_stack([np.where(option, column, 0.0) for column in columns])
     out[~option, 0], out[~option, 1] = 1.0, spot[~option]
+    out[~option, -1] = (spot * beta)[~option] / market.index_spot
     return out * table.multiplier[:, None]
 
 
@@ -71,14 +82,14 @@ def _pnl(market, history, moves, vols, elapsed):  # type: ignore[no-untyped-def]
     table = market.table
     column = [history.underlyings.index(table.underlyings[u]) for u in table.underlying_index]
     spot = market.spot[table.underlying_index][:, None]
-    carry = market.dividend_yield[table.underlying_index][:, None]
+    carry, rate = market.dividend_yield[:, None], market.rate[:, None]
     kind, strike = table.kind[:, None], np.where(table.kind == 0, 1.0, table.strike)[:, None]
     years = ((table.expiry - market.now) / YEAR)[:, None]
     vol = market.vol[:, None]
-    base = prices(spot, strike, years, market.rate, carry, vol, kind)
+    base = prices(spot, strike, years, rate, carry, vol, kind)
     later = prices(
         spot * np.exp(moves[column]), strike, years - elapsed / YEAR,
-        market.rate, carry, vol * np.exp(vols[column]), kind,
+        rate, carry, vol * np.exp(vols[column]), kind,
     )  # fmt: skip
     return (later - base) * table.multiplier[:, None]
 

@@ -33,10 +33,14 @@ def spoiled(w: World, name: str, value: float, at: int) -> tuple[World, np.ndarr
     if name == "rate":
         return w.with_market(rate=value), np.ones(n, dtype=bool)
     column = getattr(m, name).copy()
+    if name == "dividend_yield":
+        touched = m.table.underlying_index == at % len(w.table.underlyings)
+        column[touched] = value
+        return w.with_market(dividend_yield=column), touched
     row = at % len(column)
     column[row] = value
-    if name in ("spot", "dividend_yield"):
-        return w.with_market(**{name: column}), m.table.underlying_index == row
+    if name == "spot":
+        return w.with_market(spot=column), m.table.underlying_index == row
     touched = np.arange(n) == row
     return w.with_market(**{name: column}), touched & ((name != "vol") | (m.table.kind != 0))
 

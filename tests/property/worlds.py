@@ -157,7 +157,11 @@ def market_of(table: InstrumentTable, seed: int, now: int = NOW) -> Market:
     strike = np.where(table.kind == 0, 1.0, table.strike)
     mid = np.round(prices(spot[ticker], strike, years, rate, carry[ticker], vol, table.kind), 4)
     half = np.maximum(0.005 * mid, 0.005)
-    return Market(now, table, spot, rate, carry, np.maximum(mid - half, 0.0), mid + half, vol)
+    bid, ask = np.maximum(mid - half, 0.0), mid + half
+    return Market(
+        now, table, spot, rate, carry, bid, ask, vol,
+        beta=np.linspace(1.25, 0.75, u), beta_as_of=np.full(u, now - 30 * DAY), index_spot=4000.0,
+    )  # fmt: skip
 
 
 def world(

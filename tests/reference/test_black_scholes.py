@@ -52,8 +52,8 @@ def greeks_of(call, spot, strike, years, rate, carry, vol) -> dict:
     option = Instrument("X", "C" if call else "P", strike, expiry=round(years * YEAR))
     table = InstrumentTable.of([option])
     market = Market(
-        0, table, np.array([spot]), rate, np.array([carry]), np.ones(1), 2 * np.ones(1),
-        np.array([vol]),
+        0, table, np.array([spot]), rate, np.array([carry]), np.zeros(1),
+        np.array([spot + strike]), np.array([vol]),
     )  # fmt: skip
     return aggregate_greeks(Portfolio.of(table, {option: 1.0}, 0.0), market).to_dict()
 

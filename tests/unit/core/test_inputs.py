@@ -26,7 +26,7 @@ from riskenv import (
     aggregate_greeks,
     load_config,
 )
-from riskenv.measures import MEASURES, utilisation
+from riskenv.measures import LINEAR, MEASURES, utilisation
 from riskenv.projection import closing_trades, radial
 from riskenv.var_calculator import VarConfig
 
@@ -50,7 +50,7 @@ def test_no_two_contracts_share_a_name(twins) -> None:
     assert len(set(table.symbols)) == 2
     book = Portfolio.of(table, {twins[0]: 3.0, twins[1]: -2.0}, 0.0)
     assert sorted(book.positions().values()) == [-2.0, 3.0]
-    market = Market(NOW, table, np.array([1200.0]), 0.0, np.zeros(1), np.ones(2), 2 * np.ones(2),
+    market = Market(NOW, table, np.array([1200.0]), 0.0, np.zeros(1), np.ones(2), 2e6 * np.ones(2),
                     np.full(2, 0.2))  # fmt: skip
     assert aggregate_greeks(book, market).positions_count == 2
     gate = RiskGate(PortfolioRiskManager(RiskLimits(caps=Caps()), SESSIONS))
@@ -58,18 +58,21 @@ def test_no_two_contracts_share_a_name(twins) -> None:
     assert sorted(d["trades"].values()) == [-1.0, 1.0]
 
 
-def test_a_table_in_another_order_or_of_two_currencies_is_refused() -> None:
+def test_a_table_in_another_order_or_with_two_prices_of_a_ticker_is_refused() -> None:
     a, b = Instrument("A"), Instrument("B")
     with pytest.raises(ValueError, match="canonical order"):
         InstrumentTable((b, a))
-    with pytest.raises(ValueError, match="one currency"):
-        InstrumentTable.of([a, Instrument("B", currency="EUR")])
+    with pytest.raises(ValueError, match=r"currency: got \['EUR', 'USD'\] for A"):
+        InstrumentTable.of([a, Instrument("A", currency="EUR")])
+    with pytest.raises(ValueError, match=r"on_future: got \[False, True\] for A"):
+        InstrumentTable.of([a, Instrument("A", "C", 1.0, PM, on_future=True)])
 
 
 @pytest.mark.parametrize(
     "field",
     [{"strike": np.nan}, {"strike": 0.0}, {"expiry": 0}, {"multiplier": 0.0}, {"right": "c"},
-     {"multiplier": np.inf}, {"underlying": ""}, {"strike": -5.0}],
+     {"multiplier": np.inf}, {"underlying": ""}, {"strike": -5.0}, {"exercise": "bermudan"},
+     {"exercise": "american", "right": "", "strike": 0.0, "expiry": 0}],
 )  # fmt: skip
 def test_a_contract_that_cannot_be_is_refused_by_field(field) -> None:
     values = {"underlying": "A", "right": "C", "strike": 1.0, "expiry": 1} | field
@@ -79,6 +82,8 @@ def test_a_contract_that_cannot_be_is_refused_by_field(field) -> None:
 
 QUOTES = [
     # (what is wrong, reason of the option, reason of the share)
+    ({"ask": 9.99, "bid": 9.0}, "quote_below_intrinsic", None),
+    ({"ask": 10.0, "bid": 9.0}, None, None),  # all intrinsic
     ({"spot": 0.0}, "spot_rate_or_yield_invalid", "spot_rate_or_yield_invalid"),
     ({"spot": np.inf}, "spot_rate_or_yield_invalid", "spot_rate_or_yield_invalid"),
     ({"rate": np.nan}, "spot_rate_or_yield_invalid", "spot_rate_or_yield_invalid"),
@@ -109,8 +114,11 @@ def test_a_quote_that_is_no_quote_is_unknown_with_a_reason(wrong, option, share)
     market = Market(values["now"], table, rate=values["rate"], **u, **q)
     wanted = {s: r for s, r in zip(table.symbols, (share, option), strict=True) if r}
     assert market.unknown == wanted
-    assert (np.isnan(market.mid) == [bool(share), bool(option)]).all()
-    assert (np.isnan(market.half_spread) == [bool(share), bool(option)]).all()
+    # A quote that is one has a midpoint, whatever else about its instrument is not known.
+    elsewhere = ("spot_rate_or_yield_invalid", "vol_invalid")
+    priceless = [reason is not None and reason not in elsewhere for reason in (share, option)]
+    assert (np.isnan(market.mid) == priceless).all()
+    assert (np.isnan(market.half_spread) == priceless).all()
 
 
 def test_infinite_quotes_are_looked_at_without_a_warning() -> None:
@@ -169,14 +177,14 @@ def test_a_degenerate_limit_is_refused_by_key(limits, key) -> None:
         load_config(RiskLimits, limits)
 
 
-@pytest.mark.parametrize("name", [*MEASURES[6:]])
+@pytest.mark.parametrize("name", [*MEASURES[len(LINEAR) :]])
 def test_a_tail_cap_without_a_history_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"caps.{name}"):
         PortfolioRiskManager(RiskLimits(caps=Caps(**{name: 1.0})), SESSIONS)
 
 
 @pytest.mark.parametrize(
-    ("name", "two_sided"), [(n, n not in ("theta", *MEASURES[6:])) for n in MEASURES]
+    ("name", "two_sided"), [(n, n not in ("theta", *MEASURES[len(LINEAR) :])) for n in MEASURES]
 )
 def test_which_caps_have_two_sides(name: str, two_sided: bool) -> None:
     low, high = RiskLimits(caps=Caps(**{name: 7.0})).bounds()

@@ -129,8 +129,10 @@ def test_unknown_is_null_with_its_reason_not_zero(field: str) -> None:
     assert report["greeks"]["unknown"] == {w.table.symbols[held]: reason}
     other = next(t for t in ("A", "B") if t != w.table.instruments[held].underlying)
     assert is_number(report["greeks"]["by_underlying"][other]["delta"])
-    for name in ("var_1d", "es_1d", "var_3d", "var_5d", "current_exposure"):
+    for name in ("var_1d", "es_1d", "var_3d", "var_5d"):
         assert report["var"][name] is None
+    # What the account has lost is known where the quote is one.
+    assert (report["var"]["current_exposure"] is None) == (field == "bid")
     assert report["var"]["status"] == "unknown"
     assert report["events"]["gap_loss"] is None
     assert report["events"]["risk_level"] == "critical"

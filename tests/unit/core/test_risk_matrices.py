@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from riskenv import Caps, Instrument, InstrumentTable, Portfolio
-from riskenv.portfolio_greeks import exposure_matrix
+from riskenv.exposures import exposures
 from riskenv.risk_matrices import MatrixCache
 from riskenv.scenarios import historical_scenarios, pnl_matrix
 
@@ -20,7 +20,7 @@ def scenarios_at(now):
 
 
 def same(matrices, market) -> bool:
-    X, P = exposure_matrix(market), pnl_matrix(market, scenarios_at(market.now))
+    X, P = exposures(market).X, pnl_matrix(market, scenarios_at(market.now))
     return bool(
         np.array_equal(matrices.X[matrices.rows], X, equal_nan=True)
         and np.array_equal(matrices.P[matrices.rows], P, equal_nan=True)

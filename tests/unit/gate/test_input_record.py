@@ -75,7 +75,10 @@ def test_inputs_come_back_to_the_bit(made) -> None:
         assert inputs.market.table.instruments == market.table.instruments
         assert inputs.portfolio.table is inputs.market.table
         assert (inputs.market.now, inputs.external_flow) == (market.now, flow)
-        for name in ("spot", "dividend_yield", "bid", "ask", "vol", "rate"):
+        for name in (
+            "rate", "dividend_yield", "dividends", "bid", "ask", "vol", "quote_time", "spot",
+            "beta", "beta_as_of", "spot_time", "index_spot", "feed", "columns", "tickers",
+        ):  # fmt: skip
             assert bits(getattr(inputs.market, name)) == bits(getattr(market, name)), name
         assert bits(inputs.portfolio.quantity) == bits(book.quantity)
         assert bits(inputs.portfolio.cash) == bits(book.cash)
@@ -111,7 +114,7 @@ def perturbed(path: Path, name: str, at: int, change) -> InputRecord:
     ("name", "step", "change", "key"),
     [
         ("cash", 5, lambda x: x + 1.0, "equity"),
-        ("now", 3, lambda x: x - 1_000_000_000, "now"),
+        ("now", 3, lambda x: x - 1_000_000_000, "measures."),
         ("asked", 6, lambda x: x + 1, "asked"),
         ("flow", 2, lambda x: 0.0, "state_digest"),
     ],
@@ -175,10 +178,12 @@ def test_a_record_has_no_decision_in_it(made) -> None:
     with np.load(path) as archive:
         names = set(archive.files)
     assert names == {
-        "header", "episode", "now", "cash", "rate", "flow", "asked", "rows", "has_forced",
-        "instrument", "quantity", "bid", "ask", "vol", "spot", "dividend_yield",
+        "header", "episode", "now", "cash", "index_spot", "currency", "flow", "asked", "rows",
+        "has_forced", "instrument", "quantity", "rate", "dividend_yield", "dividends", "bid",
+        "ask", "vol", "quote_time", "spot", "beta", "beta_as_of", "spot_time", "fx", "feed",
         "trade_row", "trade_column", "trade_lots", "forced_row", "forced_column", "forced_lots",
-        "instruments_offset", "underlyings_offset", "trade_offset", "forced_offset",
+        "instruments_offset", "underlyings_offset", "feed_offset", "trade_offset",
+        "forced_offset",
     }  # fmt: skip
 
 
@@ -214,10 +219,10 @@ def test_something_else_is_not_a_record(body: bytes, tmp_path: Path) -> None:
 def test_another_format_is_refused(made, tmp_path: Path) -> None:
     with np.load(made[0]) as archive:
         arrays = dict(archive)
-    header = json.loads(arrays["header"].tobytes()) | {"format": 2}
+    header = json.loads(arrays["header"].tobytes()) | {"format": 1}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
     np.savez(tmp_path / "r.npz", **arrays)
-    with pytest.raises(ValueError, match="format: got 2; allowed: 1"):
+    with pytest.raises(ValueError, match="format: got 1; allowed: 2"):
         InputRecord.load(tmp_path / "r.npz")
 
 

@@ -82,8 +82,8 @@ def test_every_step_reconciles_with_fills_at_bid_and_ask_done_by_hand(market, co
         after = portfolio.quantity + trades
         after_portfolio, next_quotes = env.snapshot()
         years = (next_quotes.now - quotes.now) / NS_PER_SECOND / (365 * 86_400)
-        cash *= np.exp(quotes.rate * years)
-        paid = np.expm1(quotes.dividend_yield * years) * quotes.spot
+        cash *= np.exp(quotes.rate[0] * years)
+        paid = np.expm1(quotes.dividend_yield[~option] * years) * quotes.spot
         cash += (after[~option] * paid).sum()
         expired = option & (quotes.table.expiry <= next_quotes.now)
         spot = next_quotes.spot[quotes.table.underlying_index]
@@ -326,8 +326,8 @@ def _bumped_delta(env, ticker, bump=1e-4):
                 quotes.spot[u] * (1.0 + sign * bump),
                 instrument.strike,
                 years,
-                quotes.rate,
-                quotes.dividend_yield[u],
+                quotes.rate[row],
+                quotes.dividend_yield[row],
                 quotes.vol[row],
                 instrument.right == "C",
             )

@@ -1,0 +1,93 @@
+"""What an Unknown instrument can at most add to each measure: bounds in place of a number.
+
+A position whose quote cannot be trusted is still held. Its exposure then lies in an interval: the
+right is known, so a call's delta is between 0 and 1 whatever its quote; with the spot known, every
+Greek is bounded over the volatilities between `QuoteRules.unknown_vol_low` and `_high`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.exposures import pricing_columns
+from riskenv.market import Market
+from riskenv.measures import LINEAR
+from riskenv.pricing.greek_bounds import greek_bounds
+from riskenv.quote_quality import BETA, FX, FX_INVALID, MARKET_INVALID, SPOT, SPOT_STALE
+
+FloatArray = NDArray[np.float64]
+
+
+def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
+    """(low, high), each (n, 11): what one contract adds to each measure of `LINEAR` lies between.
+
+    Never NaN; where nothing bounds a number, it is infinite.
+
+    Args:
+        code: (n,) why each instrument is Unknown; the rows of what is known stay 0.
+
+    Raises:
+        ValueError: `code` has another shape than the market's table.
+    """
+    table, rules = market.table, market.rules
+    n = len(table)
+    if code.shape != (n,):
+        raise ValueError(f"code: got shape {code.shape}; allowed: ({n},)")
+    low, high = np.zeros((n, len(LINEAR))), np.zeros((n, len(LINEAR)))
+    rows = np.flatnonzero(code)
+    if not rows.size:
+        return low, high
+    columns = np.empty((7, n))
+    pricing_columns(
+        table.whole, table.real, market.columns, market.tickers, market.now, 0, n, columns
+    )
+    spot_paid, strike, years, rate, carry, _, sign = columns[:, rows]
+    spot, beta, fx = market.tickers[:, table.underlying_index[rows]][[SPOT, BETA, FX]]
+    trusted = ~np.isin(code[rows], (MARKET_INVALID, SPOT_STALE)) & (spot > 0.0) & (spot < np.inf)
+    share = table.kind[rows] == 0
+    least, most = greek_bounds(
+        np.where(trusted, spot_paid, np.nan), strike, years, rate, rate - carry, sign > 0.0,
+        rules.unknown_vol_low, rules.unknown_vol_high, american=table.american[rows],
+    )  # fmt: skip
+    # The right alone bounds delta, by the discounting of a negative yield.
+    with np.errstate(over="ignore", invalid="ignore"):
+        growth = np.exp(np.maximum((carry - rate) * years, 0.0))
+    largest = np.where(growth >= 1.0, growth, np.inf)  # NaN: no bound
+    least[0] = np.maximum(least[0], np.where(sign > 0.0, 0.0, -largest))
+    most[0] = np.minimum(most[0], np.where(sign > 0.0, largest, 0.0))
+    least[:, share], most[:, share] = 0.0, 0.0
+    least[0, share], most[0, share] = 1.0, 1.0
+
+    # Factors that turn a Greek into currency: positive, and Unknown between 0 and infinity.
+    known_fx = (code[rows] != FX_INVALID) & (fx > 0.0) & (fx < np.inf)
+    money = np.where(known_fx, fx, 0.0), np.where(known_fx, fx, np.inf)
+    price = np.where(trusted, spot, 0.0), np.where(trusted, spot, np.inf)
+    dollars = money[0] * price[0], _times(money[1], price[1])
+    squares = dollars[0] * price[0] / 100.0, _times(dollars[1], price[1]) / 100.0
+    one = np.ones(len(rows)), np.ones(len(rows))
+    m = table.multiplier[rows]
+    # Each measure of LINEAR but the last: row of `greek_bounds`, factor.
+    for j, (greek, factor) in enumerate(
+        ((0, one), (0, dollars), (1, one), (1, squares), (2, money), (3, money), (4, money),
+         (5, one), (6, money), (7, one))
+    ):  # fmt: skip
+        a, z = least[greek], most[greek]
+        low[rows, j] = m * np.minimum(_times(a, factor[0]), _times(a, factor[1]))
+        high[rows, j] = m * np.maximum(_times(z, factor[0]), _times(z, factor[1]))
+    with np.errstate(invalid="ignore"):
+        per_index = beta / market.index_spot
+    for j, per in enumerate(per_index):
+        ends = low[rows[j], 1], high[rows[j], 1]
+        if abs(per) < np.inf and market.index_spot > 0.0:
+            ends = _times(ends[0], per), _times(ends[1], per)
+        elif ends != (0.0, 0.0):
+            ends = -np.inf, np.inf
+        low[rows[j], -1], high[rows[j], -1] = min(ends), max(ends)
+    return low, high
+
+
+def _times(a, b):  # type: ignore[no-untyped-def]
+    """a * b, where nothing of something without bound is nothing."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        return np.where((np.asarray(a) == 0.0) | (np.asarray(b) == 0.0), 0.0, a * b)

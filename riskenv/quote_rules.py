@@ -1,0 +1,54 @@
+"""When a quote may be trusted, and what is assumed of one that may not."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from riskenv.config import Config
+from riskenv.feed_greeks import GreeksTolerance
+from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
+
+NO_LIMIT = 2**63 - 1
+
+
+class QuoteRules(Config):
+    """Rules for a market's numbers.
+
+    Attributes:
+        max_quote_age_seconds: an option's or a share's quote, and a spot, further than this from
+            `now`, or without a time, is Unknown. None: age is not looked at.
+        max_beta_age_days: a beta estimated longer ago than this is Unknown.
+        unknown_vol_low, unknown_vol_high: the volatilities, per year, between which the exposure
+            of an option lies whose own volatility is Unknown.
+        feed_tolerance: how far Greeks from a feed may lie from the computed ones.
+
+    Example:
+        >>> QuoteRules(max_quote_age_seconds=30).max_quote_age
+        30000000000
+    """
+
+    max_quote_age_seconds: float | None = Field(default=None, gt=0.0, le=1e9)
+    max_beta_age_days: float = Field(default=366.0, gt=0.0, le=36_600.0)
+    unknown_vol_low: float = Field(default=0.01, gt=0.0, lt=1.0)
+    unknown_vol_high: float = Field(default=5.0, ge=1.0, le=10.0)
+    feed_tolerance: GreeksTolerance = GreeksTolerance()
+
+    @cached_property
+    def max_quote_age(self) -> int:
+        """Nanoseconds."""
+        age = self.max_quote_age_seconds
+        return NO_LIMIT if age is None else round(age * NS_PER_SECOND)
+
+    @cached_property
+    def max_beta_age(self) -> int:
+        """Nanoseconds."""
+        return round(self.max_beta_age_days * NS_PER_DAY)
+
+    @cached_property
+    def tolerance(self) -> NDArray[np.float64]:
+        """(2, 5) absolute and relative tolerance of each Greek of a feed."""
+        return np.stack([self.feed_tolerance.absolute(), self.feed_tolerance.relative()])
