@@ -21,9 +21,9 @@ from riskenv import (
     Verdict,
     proposal_for,
 )
+from riskenv.measures import LINEAR, MEASURES
 from riskenv.projection import closing_trades
 
-from ...property.oracle import MEASURES
 from ...property.test_caps_hold import Case, cases
 from ...property.worlds import DAY, FAST, NOW, TODAY, World, world
 
@@ -88,7 +88,7 @@ def test_reduce_reaches_the_release_level_or_says_that_it_cannot(case: Case) -> 
     scale = case.oracle.scale(w.portfolio.quantity)
     for name, cap in case.caps.items():
         cap *= case.multiplier
-        one_sided = name == "theta" or name in MEASURES[6:]
+        one_sided = name == "theta" or name in MEASURES[len(LINEAR):]
         if not (before[name] < -cap or (before[name] > cap and not one_sided)):
             continue  # not broken
         outside = abs(after[name]) > RELEASE * cap + 1e-8 * scale[name]
