@@ -183,7 +183,7 @@ def _csv_rows(path: Path) -> tuple[_Head, Iterator[tuple[int, Any]]]:
             for row in reader:
                 yield reader.line_num, {key: cell for key, cell in row.items() if cell}
         except csv.Error as error:
-            raise EventFileError(f"{path}: line {reader.line_num}: {error}") from None
+            raise EventFileError(f"{path}: after line {reader.line_num}: {error}") from None
 
     return _Head(), rows()
 

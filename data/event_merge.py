@@ -196,10 +196,11 @@ def merge_events(
 
 @dataclass(frozen=True, slots=True)
 class _News:
-    """One time of an event, and who gives it."""
+    """One time of an event, who gives it, and since when (ns UTC) it is confirmed, if it is."""
 
     event: Event
     sources: frozenset[str]
+    confirmed_at: int | None
 
 
 def _same_news(rows: list[tuple[Event, str]]) -> list[_News]:
@@ -216,10 +217,16 @@ def _same_news(rows: list[tuple[Event, str]]) -> list[_News]:
                 break
         else:
             clusters.append([(event, source)])
-    return [
-        _News(_joined([event for event, _ in rows]), frozenset(source for _, source in rows))
-        for rows in clusters
-    ]
+    return sorted(map(_news, clusters), key=lambda item: item.event.order)
+
+
+def _news(rows: list[tuple[Event, str]]) -> _News:
+    confirmed = [event.known_at for event, _ in rows if event.confidence == "confirmed"]
+    return _News(
+        _joined([event for event, _ in rows]),
+        frozenset(source for _, source in rows),
+        min(confirmed, default=None),
+    )
 
 
 def _joined(events: list[Event]) -> Event:
@@ -260,7 +267,8 @@ def _settle(news: list[_News], near_days: int) -> tuple[list[Event], list[Confli
             other = news[j]
             if other.event.time - one.event.time > near_days * NS_PER_DAY:
                 break
-            winner = _winner(one.event, other.event)
+            sure = [item for item in (one, other) if item.confirmed_at is not None]
+            winner = sure[0] if len(sure) == 1 else None
             if _hour_unknown(one.event, other.event):
                 if winner is None:
                     continue  # both hold until somebody knows the hour
@@ -270,19 +278,12 @@ def _settle(news: list[_News], near_days: int) -> tuple[list[Event], list[Confli
                 continue  # withdrawn is an answer of its own
             conflicts.append(_conflict(one, other, winner))
             if winner is None:
-                for index in (i, j):
-                    if index in events:
-                        events[index] = replace(events[index], confidence="unknown")
+                for index in {i, j} & set(events):
+                    events[index] = replace(events[index], confidence="unknown")
                 continue
-            loser = j if winner is one.event else i
-            if loser not in events or winner.known_at >= news[loser].event.time:
-                continue  # confirmed too late to change anything
-            if winner.known_at <= news[loser].event.known_at:
-                del events[loser]
-                continue
-            earlier = events[loser].withdrawn_at
-            since = winner.known_at if earlier is None else min(earlier, winner.known_at)
-            events[loser] = replace(events[loser], withdrawn_at=since)
+            loser = j if winner is one else i
+            if loser in events:
+                _withdraw(events, loser, winner.confirmed_at)
     return list(events.values()), conflicts
 
 
@@ -293,19 +294,26 @@ def _hour_unknown(one: Event, other: Event) -> bool:
     ) == local_date(other.time)
 
 
-def _winner(one: Event, other: Event) -> Event | None:
-    confirmed = [event for event in (one, other) if event.confidence == "confirmed"]
-    return confirmed[0] if len(confirmed) == 1 else None
+def _withdraw(events: dict[int, Event], index: int, since: int | None) -> None:
+    """Withdraws an event from `since`, so that no decision of before then changes."""
+    event = events[index]
+    if since is None or since >= event.time:
+        return  # confirmed too late to change anything
+    if since <= event.known_at:
+        del events[index]
+        return
+    earlier = since if event.withdrawn_at is None else event.withdrawn_at
+    events[index] = replace(event, withdrawn_at=min(earlier, since))
 
 
-def _conflict(one: _News, other: _News, winner: Event | None) -> Conflict:
+def _conflict(one: _News, other: _News, winner: _News | None) -> Conflict:
     return Conflict(
         one.event.event_type,
         one.event.symbol,
         one.event.sector,
         (one.event.time, other.event.time),
         ("+".join(sorted(one.sources)), "+".join(sorted(other.sources))),
-        None if winner is None else winner.time,
+        None if winner is None else winner.event.time,
     )
 
 

@@ -18,6 +18,7 @@ from riskenv.instruments import NS_PER_SECOND
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _JSON_TYPES = re.compile(r"^(application|text)/([a-z0-9.+-]+\+)?json\s*(;|$)", re.IGNORECASE)
+_LONGEST_WAIT_S = 86_400.0  # whatever a server asks for, it is asked again after a day
 _RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
@@ -35,7 +36,7 @@ class HttpEventsConfig(Config):
             may know, but their absence says nothing.
         covers_symbols: the underlyings for which `covers` holds; () = all.
         horizon_days: how far ahead it knows, in days; nothing is claimed beyond.
-        timeout_s: for connecting, for each read, and for the answer as a whole.
+        timeout_s: for connecting, for each read, and for the body of the answer as a whole.
         attempts: tries per call.
         backoff_s, backoff_max_s: wait before the second try, doubled each time up to the maximum. A
             server that asks (Retry-After) for longer than the maximum is not asked before then.
@@ -109,12 +110,12 @@ class Requester:
             try:
                 return self._request(first, last)
             except NoAnswerError as error:
-                if error.wait_s is None or attempt == config.attempts:
+                asked_s = error.wait_s
+                if asked_s is None or asked_s > config.backoff_max_s or attempt == config.attempts:
+                    if asked_s:
+                        self._not_before = self._clock() + round(asked_s * NS_PER_SECOND)
                     raise NoAnswerError(f"{error} (try {attempt})", None) from error
-                if error.wait_s > config.backoff_max_s:
-                    self._not_before = self._clock() + round(error.wait_s * NS_PER_SECOND)
-                    raise NoAnswerError(f"{error} (try {attempt})", None) from error
-                self._sleep(max(error.wait_s, min(wait_s, config.backoff_max_s)))
+                self._sleep(max(asked_s, min(wait_s, config.backoff_max_s)))
                 wait_s *= 2.0
         raise AssertionError("attempts >= 1")
 
@@ -177,14 +178,15 @@ class Requester:
         """Seconds that the server asks to wait (RFC 9110, section 10.2.3); 0 where it does not."""
         sent = response.headers.get("retry-after", "").strip()
         if sent.isdecimal():
-            return float(sent)
+            return min(float(sent), _LONGEST_WAIT_S)
         try:
             until = email.utils.parsedate_to_datetime(sent)
         except ValueError:
             return 0.0
         if until.tzinfo is None:
             until = until.replace(tzinfo=datetime.UTC)
-        return max(0.0, until.timestamp() - self._clock() / NS_PER_SECOND)
+        wait_s = until.timestamp() - self._clock() / NS_PER_SECOND
+        return min(max(0.0, wait_s), _LONGEST_WAIT_S)
 
     def _fill(self, text: str) -> str:
         """Puts in environment variables.
