@@ -99,7 +99,7 @@ def american_implied_volatility(
     r - q. A volatility is a number exactly where its status is OK; nothing is capped or guessed.
 
     OK: `american_greeks` at that volatility has the quote's price, to 1e-10 of it or to rounding,
-    in its quick scheme or, for about one quote in ten, its accurate one; and what the engine may
+    in its quick scheme or, for a few quotes in a hundred, its accurate one; and what the engine may
     be off moves the volatility by at most 2e-3 of itself.
 
     Where no early exercise has value (a call without dividends, a put at rate 0), volatility and
