@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from riskenv.pricing import OptionGreeks, option_greeks
-from riskenv.pricing.american import american_greeks
+from riskenv.pricing.american import american_greeks, american_price
 from riskenv.pricing.greek_bounds import greek_bounds
 
 from .worlds import FAST
@@ -162,6 +162,23 @@ def test_the_delta_of_an_american_call_on_a_negative_yield_passes_1() -> None:
     delta = american_greeks(200.0, 100.0, 1.0, 0.02, 0.07, 0.15, True)[1]
     low, high = greek_bounds(*NEGATIVE_YIELD, american=True)
     assert 1.0 < low[DELTA] <= delta <= high[DELTA] <= np.exp(0.05) * (1 + 1e-11)
+
+
+@pytest.mark.parametrize(
+    ("spot", "rate", "dividend", "is_call"),
+    [(1000.0, -0.06, -0.02, True), (10.0, -0.02, -0.06, False)],
+)
+def test_deep_in_the_money_waiting_on_a_negative_rate_takes_delta_past_1(
+    spot: float, rate: float, dividend: float, is_call: bool
+) -> None:
+    """Options that may be worth exercising; here their prices move by more than the spot."""
+    ends = american_price(
+        spot * np.array([0.99, 1.01]), 100.0, 1.0, rate, rate - dividend, 0.15, is_call
+    )
+    delta = (ends[1] - ends[0]) / (0.02 * spot)
+    low, high = greek_bounds(spot, 100.0, 1.0, rate, dividend, is_call, 0.1, 0.2, american=True)
+    assert abs(delta) > 1.01
+    assert low[DELTA] - 1e-6 <= delta <= high[DELTA] + 1e-6
 
 
 @pytest.mark.parametrize(
