@@ -44,6 +44,7 @@ def expiry_events(
       VX futures contract specifications).
 
     Example:
+        >>> import numpy as np
         >>> spring = expiry_events(datetime.date(2019, 3, 1), datetime.date(2019, 4, 30))
         >>> for event in spring:   # 19 April 2019 is Good Friday
         ...     print(event.event_type, np.datetime64(event.time, "ns").astype("M8[m]"))
@@ -77,6 +78,7 @@ def closure_events(
     follows no rule has `known_at` equal to `time`.
 
     Example:
+        >>> import numpy as np
         >>> week = closure_events(datetime.date(2018, 12, 3), datetime.date(2018, 12, 26))
         >>> for event in week:   # the funeral of a president; Christmas Eve; Christmas Day
         ...     day = np.datetime64(event.time, "ns").astype("M8[D]")
@@ -114,6 +116,7 @@ def rebalance_events(
       November (FTSE Russell, notice of 2025 on the semi-annual reconstitution).
 
     Example:
+        >>> import numpy as np
         >>> june = rebalance_events(datetime.date(2024, 6, 1), datetime.date(2024, 6, 30))
         >>> [(event.source, str(np.datetime64(event.time, "ns"))[:10]) for event in june]
         [('S&P', '2024-06-21'), ('Russell', '2024-06-28')]

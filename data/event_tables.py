@@ -41,9 +41,10 @@ def cpi_events(sessions: Sessions | None = None) -> tuple[Event, ...]:
         sessions: keep only events from the first open to the last close; None keeps all.
 
     Example:
-        >>> autumn = [e for e in cpi_events() if "2025-10" <= local_date(e.time).isoformat()[:7]
-        ...           <= "2025-12"]
-        >>> [local_date(e.time).isoformat() for e in autumn if e.withdrawn_at is None]
+        >>> import numpy as np
+        >>> kept = [event.time for event in cpi_events() if event.withdrawn_at is None]
+        >>> autumn = [str(np.datetime64(time, "ns"))[:10] for time in kept]
+        >>> [day for day in autumn if "2025-10" <= day < "2026"]
         ['2025-10-24', '2025-12-18']
     """
     return _between([_event("cpi", row) for row in _rows("cpi.csv")], sessions)

@@ -6,7 +6,7 @@ import datetime
 
 import numpy as np
 import pytest
-from riskenv.data import cpi_events, exchange_sessions, nfp_events, session_dates
+from riskenv.data import cpi_events, exchange_sessions, fomc_events, nfp_events, session_dates
 from riskenv.data.event_tables import (
     CPI_COVERAGE,
     KNOWN_BEFORE_DAYS,
@@ -142,3 +142,11 @@ def test_a_time_that_the_clocks_skip_is_refused() -> None:
         local_ns(day, datetime.time(2, 30), NEW_YORK)
     hour = local_ns(day, datetime.time(3, 0)) - local_ns(day, datetime.time(1, 0))
     assert hour == 3600 * 10**9
+
+
+def test_the_meeting_that_was_replaced_in_march_2020_is_withdrawn_from_then() -> None:
+    meetings = {local_date(event.time).isoformat(): event for event in fomc_events()}
+    assert meetings["2020-03-18"].withdrawn_at == meetings["2020-03-15"].time
+    assert [day for day, event in meetings.items() if event.withdrawn_at is not None] == [
+        "2020-03-18"
+    ]
