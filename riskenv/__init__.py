@@ -16,18 +16,25 @@ if TYPE_CHECKING:
     from riskenv.circuit_breaker import BreakerState, Rung
     from riskenv.config import ConfigError, load_config
     from riskenv.decision import Alert, Decision, Reason, Verdict
+    from riskenv.dividends import Dividend, escrowed_value, implied_forward, implied_yield
     from riskenv.events import Event
     from riskenv.factor_history import FactorHistory
+    from riskenv.feed_agreement import GreeksTolerance
+    from riskenv.feed_greeks import FeedUnits, feed_greeks
     from riskenv.gap_risk_monitor import EventPolicy, EventRule, GapRiskMonitor
     from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
     from riskenv.gate.risk_gate import RiskGate
     from riskenv.instruments import Instrument, InstrumentTable
     from riskenv.limits import Caps, RiskLimits
+    from riskenv.live_greeks import LiveGreeks, Quotes
     from riskenv.market import Market
+    from riskenv.occ import OccSymbol, instrument_from_occ, settlement_time
     from riskenv.portfolio import Portfolio
     from riskenv.portfolio_greeks import PortfolioGreeks, aggregate_greeks
     from riskenv.portfolio_risk_manager import PortfolioRiskManager
     from riskenv.projection import Proposal, proposal_for
+    from riskenv.quote_rules import QuoteRules
+    from riskenv.quote_vols import implied_vols, with_implied_vols
     from riskenv.sessions import CalendarRangeError, Sessions
     from riskenv.var_calculator import VarConfig, VarReport, historical_var
 
@@ -40,18 +47,25 @@ _HOME = {
     "Caps": "limits",
     "ConfigError": "config",
     "Decision": "decision",
+    "Dividend": "dividends",
     "Event": "events",
     "EventPolicy": "gap_risk_monitor",
     "EventRule": "gap_risk_monitor",
     "FactorHistory": "factor_history",
+    "FeedUnits": "feed_greeks",
     "GapRiskMonitor": "gap_risk_monitor",
+    "GreeksTolerance": "feed_agreement",
     "Instrument": "instruments",
     "InstrumentTable": "instruments",
+    "LiveGreeks": "live_greeks",
     "Market": "market",
+    "OccSymbol": "occ",
     "Portfolio": "portfolio",
     "PortfolioGreeks": "portfolio_greeks",
     "PortfolioRiskManager": "portfolio_risk_manager",
     "Proposal": "projection",
+    "QuoteRules": "quote_rules",
+    "Quotes": "live_greeks",
     "Reason": "decision",
     "RiskGate": "gate.risk_gate",
     "RiskLimits": "limits",
@@ -61,11 +75,19 @@ _HOME = {
     "VarReport": "var_calculator",
     "Verdict": "decision",
     "aggregate_greeks": "portfolio_greeks",
+    "escrowed_value": "dividends",
+    "feed_greeks": "feed_greeks",
     "historical_var": "var_calculator",
+    "implied_forward": "dividends",
+    "implied_vols": "quote_vols",
+    "implied_yield": "dividends",
+    "instrument_from_occ": "occ",
     "load_bundle": "gate.bundle",
     "load_config": "config",
     "proposal_for": "projection",
     "save_bundle": "gate.bundle",
+    "settlement_time": "occ",
+    "with_implied_vols": "quote_vols",
 }
 
 __all__ = [
@@ -77,18 +99,25 @@ __all__ = [
     "Caps",
     "ConfigError",
     "Decision",
+    "Dividend",
     "Event",
     "EventPolicy",
     "EventRule",
     "FactorHistory",
+    "FeedUnits",
     "GapRiskMonitor",
+    "GreeksTolerance",
     "Instrument",
     "InstrumentTable",
+    "LiveGreeks",
     "Market",
+    "OccSymbol",
     "Portfolio",
     "PortfolioGreeks",
     "PortfolioRiskManager",
     "Proposal",
+    "QuoteRules",
+    "Quotes",
     "Reason",
     "RiskGate",
     "RiskLimits",
@@ -99,11 +128,19 @@ __all__ = [
     "Verdict",
     "__version__",
     "aggregate_greeks",
+    "escrowed_value",
+    "feed_greeks",
     "historical_var",
+    "implied_forward",
+    "implied_vols",
+    "implied_yield",
+    "instrument_from_occ",
     "load_bundle",
     "load_config",
     "proposal_for",
     "save_bundle",
+    "settlement_time",
+    "with_implied_vols",
 ]
 
 

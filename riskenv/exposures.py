@@ -103,7 +103,7 @@ def _write_rows(  # type: ignore[no-untyped-def]
             if feed.shape[0] > 0 and code[i] == KNOWN:
                 given, level = feed[i], spot / 100.0
                 computed = (delta, gamma, theta, vega, rho)
-                scale = (1.0, 1.0 / level, level, level, level)  # feed_greeks.SPOT_POWER
+                scale = (1.0, 1.0 / level, level, level, level)  # feed_agreement.SPOT_POWER
                 for j in range(5):
                     slack = tolerance[0, j] * scale[j] + tolerance[1, j] * abs(computed[j])
                     if given[j] == given[j] and not abs(given[j] - computed[j]) <= slack:

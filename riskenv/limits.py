@@ -19,9 +19,9 @@ class Caps(Config):
     delta in share-equivalents summed over tickers, dollar_delta in currency, gamma in delta per
     currency unit of spot, dollar_gamma in dollar delta per 1 % move, theta in currency of decay
     paid per calendar day (one-sided), vega in currency per vol point, rho in currency per 1 % of
-    rate, vanna in delta and volga in vega per vol point, charm in delta per calendar day, beta_delta
-    in units of the index (`riskenv.exposures`); var, es, gap_loss, day_loss
-    and drawdown in currency of loss.
+    rate, vanna in delta and volga in vega per vol point, charm in delta per calendar day,
+    beta_delta in units of the index (`riskenv.exposures`); var, es, gap_loss, day_loss and drawdown
+    in currency of loss.
     """
 
     delta: float | None = _Cap

@@ -50,16 +50,16 @@ class Market:
             yield that its parity-implied forward says; kept as (n,). Futures ignore it.
         bid, ask: (n,) quotes in currency per point; NaN where there is none.
         vol: (n,) implied volatility per year of each option; ignored for underlyings. Where only
-            quotes are at hand, `riskenv.implied.with_implied_vols` solves for it.
+            quotes are at hand, `riskenv.with_implied_vols` solves for it.
         dividends: (n,) present value of the cash dividends that go ex before each option expires
-            (`riskenv.dividends.escrowed_value`); None = none. European options are priced at spot
+            (`riskenv.escrowed_value`); None = none. European options are priced at spot
             less this, American ones with the yield that takes as much off the forward.
         beta: (U,) sensitivity of each underlying's return to the index's; NaN = Unknown.
         beta_as_of: (U,) int64 nanoseconds when beta was estimated; a beta without one is Unknown.
         index_spot: level of the index that betas refer to, in the book's currency.
         quote_time, spot_time: (n,) and (U,) int64 nanoseconds of the quotes; see
             `QuoteRules.max_quote_age_seconds`.
-        feed: (n, 5) Greeks from a feed (`riskenv.feed_greeks`), per point in the layer's units:
+        feed: (n, 5) Greeks from a feed (`FeedGreeks.for_market`), per point in the layer's units:
             delta, gamma, theta, vega, rho; NaN = not given, and computed. One that lies too far
             from the computed number, as an infinite one does, makes the instrument Unknown.
             (0, 5) = no feed.
@@ -88,7 +88,7 @@ class Market:
     feed: FloatArray = field(default_factory=lambda: np.empty((0, len(FEED))))
     currency: str = ""
     fx: Mapping[str, float] = field(default_factory=dict)
-    rules: QuoteRules = QuoteRules()
+    rules: QuoteRules = field(default_factory=QuoteRules)
     # The same numbers as rows of a few arrays, which is what compiled loops take: see
     # `riskenv.quote_quality` for the rows.
     columns: FloatArray = field(init=False, repr=False)
@@ -183,7 +183,7 @@ class Market:
     @property
     def unknown_code(self) -> NDArray[np.int64]:
         """(n,) index into `riskenv.quote_quality.UNKNOWN_REASONS`; 0 = known, as far as quotes
-        tell: `riskenv.portfolio_greeks.exposures` finds more where Greeks come from a feed."""
+        tell: `riskenv.exposures.exposures` finds more where Greeks come from a feed."""
         return self._judged[0]
 
     @cached_property

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -161,7 +162,7 @@ class PortfolioGreeks:
         left = (table.expiry - self.market.now) / NS_PER_DAY
         bucket = np.where(table.kind == 0, 0, 1 + np.searchsorted(edges, left, side="left"))
         names = ["underlying", "expired"]
-        names += [f"{a:g}-{z:g}d" for a, z in zip(edges, edges[1:], strict=False)]
+        names += [f"{a:g}-{z:g}d" for a, z in pairwise(edges)]
         names += [f"{edges[-1]:g}d+"]
         return self._by(bucket, names)
 

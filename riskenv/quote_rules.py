@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from riskenv.config import Config
-from riskenv.feed_greeks import GreeksTolerance
+from riskenv.feed_agreement import GreeksTolerance
 from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
 
 NO_LIMIT = 2**63 - 1

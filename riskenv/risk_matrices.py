@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.exposures import exposures
 from riskenv.instruments import Instrument, InstrumentTable
 from riskenv.market import FEED, Market
 from riskenv.measures import LINEAR
-from riskenv.exposures import exposures
 from riskenv.quote_quality import BETA, DIVIDENDS, FX, RATE, SPOT, VOL, YIELD
 from riskenv.scenarios import ScenarioSet, pnl_matrix
 

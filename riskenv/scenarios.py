@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.compilation import jit
-from riskenv.factor_history import FactorHistory
 from riskenv.exposures import pricing_columns
+from riskenv.factor_history import FactorHistory
 from riskenv.instruments import NS_PER_YEAR
 from riskenv.market import Market
 from riskenv.measures import HORIZONS

@@ -1,5 +1,6 @@
 """Prices and Greeks of options, compiled."""
 
+from riskenv.pricing.american_implied_volatility import american_implied_volatility
 from riskenv.pricing.implied_volatility import (
     ImpliedVolatility,
     ImpliedVolatilityStatus,
@@ -11,6 +12,7 @@ __all__ = [
     "ImpliedVolatility",
     "ImpliedVolatilityStatus",
     "OptionGreeks",
+    "american_implied_volatility",
     "black_scholes_price",
     "implied_volatility",
     "option_greeks",

@@ -103,7 +103,7 @@ def tree_kernel(chosen, columns, least_steps, out):  # type: ignore[no-untyped-d
         _, d_shorter, _ = extrapolated(s, k, t - dt, r, b, v, sign, steps, levels)
         decay = r * premium - b * s * delta - 0.5 * v * v * s * s * gamma
         out[0, i] = price
-        out[1, i] = sign * min(sign * (whole[1] + delta), 1.0)
+        out[1, i] = whole[1] + delta  # beyond +-1 where a negative yield makes shares grow
         out[2, i] = max(whole[2] + gamma, 0.0)
         out[3, i] = whole[3] + decay / DAYS_PER_YEAR
         out[4, i] = whole[4] + 0.01 * (p_up - p_down) / (2.0 * h)

@@ -364,3 +364,18 @@ def test_the_price_is_convex_in_the_strike(
         spot, strikes, t, rate, rate - dividend, vol, call, accurate=True
     )
     assert low - 2.0 * middle + high >= -2e-6 * spot
+
+
+@pytest.mark.parametrize(
+    ("case", "delta"),
+    [
+        ((1000.0, 100.0, 1.0, -0.06, -0.04, 0.2, True), 1.0202),
+        ((10.0, 100.0, 1.0, -0.02, 0.04, 0.2, False), -1.0618),
+    ],
+)
+def test_a_held_option_on_a_share_that_grows_moves_more_than_the_share(case, delta) -> None:
+    """Negative rates in the band that is exercised from both sides: delta by prices."""
+    spot, *rest = case
+    up, down = (float(american_price(spot * (1.0 + h), *rest)) for h in (1e-3, -1e-3))
+    assert (up - down) / (2e-3 * spot) == pytest.approx(delta, abs=2e-4)
+    assert float(american_greeks(*case)[1]) == pytest.approx(delta, abs=2e-4)
