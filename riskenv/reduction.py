@@ -13,20 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from riskenv.lot_search import Book, Rows, Steps, judge, multipliers, search, short_of_cover
+from riskenv.least_cost import BUDGET, cheapest, judged
+from riskenv.lot_search import Book, short_of_cover
 from riskenv.selection import ordered_sum
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 UNRESOLVED = "flatten_unresolved"
-
-# Nodes of the branch and bound: enough to finish five positions of six lots; a larger book's
-# search ends here with the best plan found.
-BUDGET = 100_000
-_ROUNDS = 300
-# Added to a lot's cost, times its rank: equal plans are told apart by it and dearer ones never.
-_TIE = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,29 +209,49 @@ def plan_reduction(
     n, values = len(held), np.array(before, dtype=np.float64)
     price = np.array(cost, dtype=np.float64)
     scenarios = np.zeros((n, 0)) if pnl is None else np.ascontiguousarray(pnl, dtype=np.float64)
-    caps = [np.array(x, dtype=np.float64) for x in (low, high, target_low, target_high)]
-    contract = [np.array(x, dtype=np.int64) for x in (kind, ticker, expiry)]
+    to_low, to_high = (np.array(x, dtype=np.float64) for x in (target_low, target_high))
+    right, of, until = (np.array(x, dtype=np.int64) for x in (kind, ticker, expiry))
     units = np.array(multiplier, dtype=np.float64)
     floor = np.zeros(n) if least is None else np.array(least, dtype=np.float64)
     book = Book(
-        held, np.ascontiguousarray(exposures, dtype=np.float64), scenarios, np.arange(n), values,
-        np.array(base_pnl, dtype=np.float64), np.array(blocks, dtype=np.int64),
-        np.array(counts, dtype=np.int64), float(tail_probability), *caps,
-        _distances(values, *caps[2:]), np.minimum(floor, np.abs(held)), *contract, units,
-        uncovered(held, *contract, units),
-    )  # fmt: skip
+        quantity=held,
+        X=np.ascontiguousarray(exposures, dtype=np.float64),
+        P=scenarios,
+        rows=np.arange(n),
+        before=values,
+        base_pnl=np.array(base_pnl, dtype=np.float64),
+        blocks=np.array(blocks, dtype=np.int64),
+        counts=np.array(counts, dtype=np.int64),
+        p=float(tail_probability),
+        low=np.array(low, dtype=np.float64),
+        high=np.array(high, dtype=np.float64),
+        target_low=to_low,
+        target_high=to_high,
+        scale=np.zeros(0),
+        least=np.minimum(floor, np.abs(held)) if floor.shape == held.shape else floor,
+        kind=right,
+        ticker=of,
+        expiry=until,
+        multiplier=units,
+        uncovered=np.zeros(0),
+    )
     _check(book, price)
+    book = book._replace(
+        scale=_distances(values, to_low, to_high),
+        uncovered=uncovered(held, right, of, until, units),
+    )
     targeted = np.isfinite(book.target_low) | np.isfinite(book.target_high)
     unknown = tuple(int(j) for j in np.flatnonzero(targeted & ~np.isfinite(values)))
-    total, bound = _cheapest(book, price, sorted({int(i) for i in hedges}), budget)
-    _, after, violation = _judged(book, total[None, :])
+    total, bound = cheapest(book, price, sorted({int(i) for i in hedges}), budget)
+    _, after, violation = judged(book, total[None, :])
     resolved = bool(violation[0] <= 0.0) and not unknown
+    traded = np.flatnonzero(total)
     if pnl is None:
         after[:, book.X.shape[1] :] = np.nan
     return ReductionPlan(
-        trades=_ordered(book, total),
+        trades=ordered(book, total),
         total=total,
-        cost=ordered_sum((np.abs(total) * price)[total != 0.0]),
+        cost=ordered_sum(np.abs(total[traded]) * price[traded]),
         resolved=resolved,
         reason="" if resolved else UNRESOLVED,
         after=after[0],
@@ -274,233 +288,7 @@ def _distances(before: FloatArray, low: FloatArray, high: FloatArray) -> FloatAr
     return np.where(targeted, outside, np.nan)
 
 
-def _judged(
-    book: Book, trades: FloatArray, start: FloatArray | None = None
-) -> tuple[NDArray[np.bool_], FloatArray, FloatArray]:
-    """(A,) allowed, (A, M) after and (A,) violation of trades on top of `start`."""
-    count, m = len(trades), len(book.before)
-    allowed, violation = np.empty(count, dtype=np.bool_), np.empty(count)
-    after = np.empty((count, m))
-    nothing = np.zeros(len(book.quantity))
-    if start is None or not start.any():
-        judge(book, nothing, book.before, book.base_pnl, trades, after, allowed, violation)
-        return allowed, after, violation
-    at = np.empty((1, m))
-    judge(book, nothing, book.before, book.base_pnl, start[None, :], at, allowed[:1], violation[:1])
-    pnl = book.base_pnl.copy()
-    for i in np.flatnonzero(start):
-        pnl += start[i] * book.P[i]
-    judge(book, start, at[0], pnl, trades, after, allowed, violation)
-    return allowed, after, violation
-
-
-# -- what to trade ------------------------------------------------------------------------------
-
-
-def _cheapest(
-    book: Book, cost: FloatArray, hedges: list[int], budget: int
-) -> tuple[FloatArray, float]:
-    """(n,) the best trade found and a bound on the cost of any that resolves."""
-    n = len(book.quantity)
-    if _judged(book, np.zeros((1, n)))[2][0] <= 0.0:
-        return np.zeros(n), 0.0
-    steps = _steps(book, cost, hedges)
-    greedy = _greedy(book, steps, steps.least.copy())
-    starts = [np.zeros(len(steps.most)), greedy, np.where(_closing(book, steps), steps.most, 0.0)]
-    trades = np.stack([_trade(book, steps, lots) for lots in starts])
-    violation = _judged(book, trades)[2]
-    spent = np.array([ordered_sum(steps.cost * lots) for lots in starts])
-    best = int(np.lexsort((spent, violation))[0])
-    lots = starts[best].copy()
-    incumbent = np.array([violation[best], spent[best]])
-    references = [book.base_pnl] + [_pnl_of(book, t) for t in trades[1:2]]
-    rows = _rows(book, steps, references)
-    worth = np.zeros(len(steps.most))
-    if incumbent[0] > 0.0:
-        search(book, rows, steps, worth, 0.0, lots, incumbent, budget)
-    if incumbent[0] > 0.0:
-        return _trade(book, steps, lots), float("nan")
-    constant = multipliers(rows, steps, incumbent[1], _ROUNDS, worth)
-    gain = steps.cost - worth
-    order = np.argsort(-np.abs(gain) * (steps.most - steps.least), kind="stable")
-    arranged = Steps(*(column[order] for column in steps))
-    rows = rows._replace(matrix=np.ascontiguousarray(rows.matrix[order]))
-    found = lots[order]
-    # Trades of equal cost are found too: the tie decides which of them stays.
-    search(book, rows, arranged, worth[order], constant, found, incumbent, budget)
-    lots[order] = found
-    bound = constant + ordered_sum(np.where(gain < 0.0, steps.most, steps.least) * gain)
-    return _trade(book, steps, lots), max(0.0, bound / (1.0 + _TIE))
-
-
-def _steps(book: Book, cost: FloatArray, hedges: list[int]) -> Steps:
-    """Closing each position; then, of each hedge, going on from there, and the other way."""
-    known = np.isfinite(book.X).all(axis=1) & np.isfinite(book.P).all(axis=1)
-    priced = cost[np.isfinite(cost)]
-    dearest = float(priced.max(initial=1.0))
-    price = np.where(np.isnan(cost), 1e6 * dearest, cost)
-    held = [int(i) for i in np.flatnonzero(book.quantity) if price[i] < np.inf]
-    entries = [(i, -np.sign(book.quantity[i]), abs(book.quantity[i]), book.least[i]) for i in held]
-    gross = np.abs(np.where(book.quantity[:, None] != 0.0, book.X * book.quantity[:, None], 0.0))
-    gross = np.nansum(gross, axis=0)
-    for i in hedges:
-        if not known[i] or not price[i] < np.inf:
-            continue
-        # No more is ever of use than what outweighs all that is held in some measure.
-        moved = np.abs(book.X[i]) > 0.0
-        most = np.ceil(np.max(gross[moved] / np.abs(book.X[i][moved]), initial=1.0))
-        way = np.sign(book.quantity[i]) or 1.0
-        entries += [(i, -way, most, 0.0), (i, way, most, 0.0)]
-    where = np.array([e[0] for e in entries], dtype=np.int64)
-    sign, most, least = (np.array([e[k] for e in entries], dtype=np.float64) for k in (1, 2, 3))
-    rank = (1.0 + np.arange(len(entries))) / max(1, len(entries))
-    smallest = float(priced[priced > 0.0].min(initial=np.inf))
-    smallest = smallest if smallest < np.inf else 1.0
-    return Steps(where, sign, most, least, price[where] + _TIE * smallest * rank)
-
-
-def _closing(book: Book, steps: Steps) -> NDArray[np.bool_]:
-    """(V,) the steps that together close all that can be closed."""
-    first = np.zeros(len(steps.most), dtype=bool)
-    first[: int(np.isin(np.flatnonzero(book.quantity), steps.instrument).sum())] = True
-    return first
-
-
-def _trade(book: Book, steps: Steps, lots: FloatArray) -> FloatArray:
-    trade = np.zeros(len(book.quantity))
-    for v in np.flatnonzero(lots):
-        trade[steps.instrument[v]] += steps.sign[v] * lots[v]
-    return trade
-
-
-def _pnl_of(book: Book, trade: FloatArray) -> FloatArray:
-    pnl = book.base_pnl.copy()
-    for i in np.flatnonzero(trade):
-        pnl += trade[i] * book.P[i]
-    return pnl
-
-
-def _rows(book: Book, steps: Steps, references: list[FloatArray]) -> Rows:
-    """What holds for every admissible trade, as linear rows.
-
-    The linear measures themselves; for ES and the gap, the tail scenarios of a few reference
-    books (ES is at most the mean of any such set); cover, where the hedges do not change it.
-    """
-    linear = book.X.shape[1]
-    columns: list[FloatArray] = []
-    table: list[tuple[float, ...]] = []
-    owners: list[int] = []
-
-    def add(column: FloatArray, base: float, bounds: tuple[float, ...], owner: int) -> None:
-        """bounds: low, high, target_low, target_high, scale."""
-        column = steps.sign * column[steps.instrument]
-        if np.isfinite(column).all() and np.isfinite(base):
-            size = abs(base) + ordered_sum(np.abs(column) * steps.most)
-            columns.append(column)
-            table.append((base, *bounds, 1e-12 * size))
-            owners.append(owner)
-
-    for j, b in enumerate(book.before):
-        # Where the kernel lets a broken measure go; a measure stays in its target if it was there.
-        low, high = min(book.low[j], b), max(book.high[j], b)
-        target_low, target_high, scale = book.target_low[j], book.target_high[j], book.scale[j]
-        if scale == 0.0:
-            low, high = max(low, target_low), min(high, target_high)
-        if not scale > 0.0:
-            target_low, target_high, scale = -np.inf, np.inf, 1.0
-        if not np.isfinite([low, high, target_low, target_high]).any() or not np.isfinite(b):
-            continue
-        if j < linear:
-            add(book.X[:, j], b, (low, high, target_low, target_high, scale), j)
-            continue
-        for reference in references:
-            weights = _tail_weights(book, j - linear, reference)
-            if weights is not None:
-                column = np.array([ordered_sum(weights * row) for row in book.P])
-                base = ordered_sum(weights * book.base_pnl)
-                add(column, base, (low, np.inf, target_low, np.inf, scale), j)
-    trades_both_ways = np.bincount(steps.instrument, minlength=len(book.quantity)) > 1
-    for i in np.flatnonzero((book.quantity < 0.0) & (book.kind != 0)):
-        same = (book.kind == book.kind[i]) & (book.expiry >= book.expiry[i])
-        shares = (book.kind == 0) & (book.ticker == book.ticker[i])
-        if (shares & trades_both_ways).any():
-            continue  # shares cover up to the point where they turn: not a linear row
-        covering = shares & (book.quantity * book.kind[i] > 0.0)
-        group = covering | (same & (book.ticker == book.ticker[i]))
-        column = np.where(group, -book.multiplier, 0.0) * np.where(covering, book.kind[i], 1.0)
-        base = ordered_sum(column * book.quantity)
-        add(column, base, (-np.inf, book.uncovered[i], -np.inf, np.inf, 1.0), -1)
-    packed = np.array(table, dtype=np.float64).reshape(len(table), 7).T
-    matrix = np.array(columns, dtype=np.float64).reshape(len(columns), len(steps.most)).T
-    base_, low_, high_, target_low_, target_high_, scale_, slack_ = np.ascontiguousarray(packed)
-    return Rows(
-        np.ascontiguousarray(matrix), base_, low_, high_, target_low_, target_high_, scale_,
-        np.array(owners, dtype=np.int64), slack_,
-    )  # fmt: skip
-
-
-def _tail_weights(book: Book, tail: int, pnl: FloatArray) -> FloatArray | None:
-    """(S,) weights whose mean P&L no tail measure of any book exceeds; None for VaR.
-
-    tail: 0 VaR, 1 ES of the first horizon, and so on; the gap last. Those of a book that `pnl`
-    belongs to: there they give the measure itself.
-    """
-    weights = np.zeros(len(pnl))
-    horizon, is_shortfall = divmod(tail, 2)
-    if horizon == len(book.counts):
-        first = int(book.blocks[horizon])
-        if first == len(pnl):
-            return None
-        weights[first + int(np.argmin(pnl[first:]))] = 1.0
-        return weights
-    start, stop = (int(x) for x in book.blocks[horizon : horizon + 2])
-    if not is_shortfall or start == stop:
-        return None
-    count, size, p = int(book.counts[horizon]), stop - start, book.p
-    worst = start + np.argsort(pnl[start:stop], kind="stable")[:count]
-    weights[worst] = 1.0 / (size * p)
-    weights[worst[-1]] = (p - (count - 1) / size) / p
-    return weights
-
-
-def _greedy(book: Book, steps: Steps, lots: FloatArray) -> FloatArray:
-    """(V,) lots that a walk by most violation removed per currency unit arrives at."""
-    count, n = len(lots), len(book.quantity)
-    every = np.arange(count)
-    for _ in range(4 * count):
-        start = _trade(book, steps, lots)
-        _, after, violation = _judged(book, start[None, :])
-        if not 0.0 < violation[0] < np.inf:
-            break
-        room = steps.most - lots
-        sizes = [np.minimum(1.0, room), np.minimum(np.ceil(0.5 * room), room), room]
-        for j in np.flatnonzero(book.scale[: book.X.shape[1]] > 0.0):
-            x = after[0, j]
-            excess = max(book.target_low[j] - x, x - book.target_high[j])
-            with np.errstate(divide="ignore", invalid="ignore"):
-                fill = np.ceil(excess / np.abs(book.X[steps.instrument, j]) - 1e-9)
-            if excess > 0.0:
-                sizes.append(np.where(fill < room, fill, room))
-        size = np.concatenate(sizes)
-        trades = np.zeros((len(size), n))
-        where = np.tile(every, len(sizes))
-        trades[np.arange(len(size)), steps.instrument[where]] = steps.sign[where] * size
-        gain = violation[0] - _judged(book, trades, start)[2]
-        gain[size <= 0.0] = -np.inf
-        if not gain.max(initial=-np.inf) > 1e-12:
-            break
-        with np.errstate(divide="ignore", invalid="ignore"):
-            rate = np.where(gain > 1e-12, gain / (steps.cost[where] * size), -np.inf)
-        among = np.flatnonzero(rate >= (1.0 - 1e-9) * rate.max())
-        chosen = int(among[np.argmax(gain[among])])
-        lots[where[chosen]] += size[chosen]
-    return lots
-
-
-# -- in which order -----------------------------------------------------------------------------
-
-
-def _ordered(book: Book, total: FloatArray) -> FloatArray:
+def ordered(book: Book, total: FloatArray) -> FloatArray:
     """(k, n) steps that sum to total, every prefix admissible; positions before hedges, then the
     one that leaves the least violation.
 
@@ -515,7 +303,7 @@ def _ordered(book: Book, total: FloatArray) -> FloatArray:
             legs = np.zeros((len(candidates), len(total)))
             for row, group in zip(legs, candidates, strict=True):
                 row[group] = total[group]
-            allowed, _, violation = _judged(book, done + legs)
+            allowed, _, violation = judged(book, done + legs)
             if allowed.any():
                 break
         hedging = np.array([not closes[group].all() for group in candidates])
