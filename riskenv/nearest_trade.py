@@ -5,10 +5,10 @@ any other. A trade has d dimensions (contracts of d instruments, or d directions
 is as far from the target as sum(weight * (trade - target)^2) says; a weight is what a lot costs,
 say, in any unit.
 
-Everything is scaled by powers of two before the solver sees it, so that books, caps and trades
-2^j times as large give the same bits, 2^j times as large. The solver's own arithmetic may differ
-in the last bits between CPUs; its answer is rounded to 2^-40 of the trade's size, which hides
-nearly all of that, and no bound is approached closer than the rounding can reach.
+The solver sees everything in units of the trade's own size, so that books, caps and trades 2^j
+times as large give the same bits, 2^j times as large. Its arithmetic may differ in the last bits
+between CPUs: its answer is rounded to 2^-40 of the trade's size, which hides nearly all of that,
+and no cap is approached closer than the rounding can reach.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class Projected:
     Attributes:
         trade: (d,) finite; nothing (zeros) where no better is known.
         status: "feasible": the target itself, bit for bit; "projected": the nearest trade inside;
-            "radial": tails did not settle within the iterations, their last trade scaled down;
+            "radial": the last trade of tails that did not settle (in the iterations, or because
+            a VaR that the shortfall cannot bound is broken), scaled down until it is inside;
             "infeasible": nothing but a scaled-down target was found inside (perhaps nothing at
             all); "unknown": an input is not a number.
         iterations: quadratic programs solved.
@@ -179,7 +180,7 @@ def project(
 
     import daqp  # only where a trade has to be corrected
 
-    slope, trade = np.zeros(d), np.zeros(d)
+    slope, trade, iteration = np.zeros(d), np.zeros(d), 0
     for iteration in range(1, max_iterations + 1):
         bounds = d + count
         found, _, flag, _ = daqp.solve(
@@ -317,10 +318,9 @@ def _linear_rows(target, weight, inside, rows, below, above, root, objective):  
         size = max(size, root[i] * max(abs(target[i]), abs(nearest)))
     if not (size > 0.0 and size < np.inf):
         return -1
-    unit = _power_of_two(size)
     objective[:] = 0.0
     for i in range(d):
-        root[i] /= unit
+        root[i] /= size
         objective[i, i] = 1.0
         below[i] = root[i] * (box_low[i] - target[i])
         above[i] = root[i] * (box_high[i] - target[i])
@@ -509,7 +509,7 @@ def _grid(continuous, target, box_low, box_high, first, size):  # type: ignore[n
             lowest, highest = np.rint(c), np.rint(c)
         lowest = max(lowest, np.ceil(box_low[i]))
         highest = min(highest, np.floor(box_high[i]))
-        first[i] = lowest + 0.0  # no -0.0
+        first[i] = lowest
         size[i] = int(highest - lowest) + 1 if lowest <= highest else 0
         total *= size[i]
     return total

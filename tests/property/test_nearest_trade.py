@@ -354,6 +354,7 @@ def test_a_scaled_down_trade_is_inside_where_tails_do_not_settle() -> None:
             # A flat book has room for some of any trade.
             assert early.trade.any() or p.tail.base_pnl.any()
     assert cut >= 10
+    assert same_bytes(project(*p, max_iterations=0), Projected(np.zeros(8), "radial", 0))
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
@@ -455,6 +456,12 @@ def test_more_legs_are_rounded_both_ways_then_scaled_down() -> None:
     assert len(rows) == 2**10 + 3
 
 
+def test_a_cut_lists_every_whole_number_down_to_nothing() -> None:
+    # 49 * (1 / 49) is below 1 in floating point.
+    rows = whole_lots([49.0], [60.0], [1.0], [-99.0], [99.0])
+    assert rows.ravel().tolist() == [float(lots) for lots in range(52, -1, -1)]
+
+
 def test_ties_go_to_the_lower_lots() -> None:
     half, five = np.array([0.5, 0.5]), np.full(2, 5.0)
     rows = whole_lots(half, half, np.ones(2), -five, five)
@@ -468,16 +475,19 @@ def test_a_box_without_whole_lots_or_without_nothing(low: float) -> None:
 
 
 def test_the_first_allowed_row_is_the_nearest_of_all_whole_lots() -> None:
-    """Against every whole-lot trade of a box of 7 lots a leg; the gap is printed where there is
-    one (a nearer trade more than 3 lots from the continuous one in some leg)."""
+    """Against every whole-lot trade of a box of 13 lots a leg (7 where there are four); the gap
+    is printed where there is one: a nearer trade more than 3 lots from the continuous one."""
     gaps, tried = [], 0
-    for seed in range(300):
+    for seed in range(900):
         d = 1 + seed % 4
-        p = problem(seed, d, 4)
-        p = p._replace(box_low=np.full(d, -3.0), box_high=np.full(d, 3.0))
+        p = problem(seed, d, 6)
+        widest = 6.0 if d < 4 else 3.0
+        p = p._replace(
+            target=1.5 * p.target, box_low=np.full(d, -widest), box_high=np.full(d, widest)
+        )
         p = with_tail(p, seed, 1, 20, 2) if seed % 3 == 0 else p
-        every = np.array(list(itertools.product(np.arange(-3.0, 4.0), repeat=d)))
-        far = np.array([distance(p, row) for row in every])
+        every = np.array(list(itertools.product(np.arange(-widest, widest + 1.0), repeat=d)))
+        far = (every - p.target) ** 2 @ p.weight
         best = first_allowed(p, every[np.argsort(far, kind="stable")])
         ours = first_allowed(p, lots_of(p))
         assert distance(p, ours) >= distance(p, best) * (1.0 - 1e-12)
