@@ -11,16 +11,11 @@ from riskenv.data.calendars import (
     session_dates,
     third_friday,
 )
+from riskenv.data.event_calendar import EventCalendar, UnknownSpan, gather_events
 from riskenv.data.event_files import EventFileError, ListedEvents, load_events
 from riskenv.data.event_http import HttpEvents
 from riskenv.data.event_mapping import EventFields, EventMapping, PayloadError, parse_events
-from riskenv.data.event_merge import (
-    Conflict,
-    EventCalendar,
-    UnknownSpan,
-    gather_events,
-    merge_events,
-)
+from riskenv.data.event_merge import Conflict, merge_events
 from riskenv.data.event_request import HttpEventsConfig
 from riskenv.data.event_rows import EventRow
 from riskenv.data.event_rules import closure_events, expiry_events, rebalance_events

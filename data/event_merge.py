@@ -1,22 +1,20 @@
-"""Several sources of events as one calendar: agreement counted, conflicts kept, gaps named."""
+"""Events of several sources as one list: agreement counted, conflicts kept and named."""
 
 from __future__ import annotations
 
 import datetime
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from riskenv.data.event_sources import EventProvider, SourceDownError, SourceState
-from riskenv.data.event_times import local_date
+from riskenv.data.event_times import NEW_YORK, local_date
 
 from riskenv.events import Event, Importance
-from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
+from riskenv.instruments import NS_PER_SECOND
 
-_log = logging.getLogger(__name__)
-
-# Rows this close in time are the same news at clocks read differently.
+# News within a session is the same if in the same five minutes: clocks are read differently.
 SAME_NEWS_NS = 5 * 60 * NS_PER_SECOND
+# Where a row does not say on which side of the session it lies, by the usual hours in New York.
+_OPEN, _CLOSE = datetime.time(9, 30), datetime.time(16, 0)
 
 # How far apart two dates for one event may lie: below half the time between two of its kind.
 NEAR_DAYS: Mapping[str, int] = {"earnings": 21, "cpi": 12, "nfp": 12}
@@ -44,114 +42,17 @@ class Conflict:
     resolved_to: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownSpan:
-    """Days on which nobody can say whether there is an event: fail towards caution.
-
-    Attributes:
-        event_type, symbol: what is not known; "" = every symbol, or the whole market.
-        first, last: local dates, both included.
-        reason: the states of the sources that should know.
-    """
-
-    event_type: str
-    symbol: str
-    first: datetime.date
-    last: datetime.date
-    reason: str
-
-    def __str__(self) -> str:
-        what = f"{self.event_type} {self.symbol}".strip()
-        return f"unknown: {what} from {self.first} to {self.last}: {self.reason}"
-
-
-@dataclass(frozen=True, slots=True)
-class EventCalendar:
-    """What all sources together say.
-
-    Attributes:
-        events: in order of time, each once.
-        conflicts: where sources disagree.
-        unknown: spans asked for that no source covers.
-        states: of every source, in the order given.
-    """
-
-    events: tuple[Event, ...]
-    conflicts: tuple[Conflict, ...]
-    unknown: tuple[UnknownSpan, ...]
-    states: tuple[SourceState, ...]
-
-    def unknown_on(self, day: datetime.date) -> tuple[UnknownSpan, ...]:
-        """What nobody knows about a day."""
-        return tuple(span for span in self.unknown if span.first <= day <= span.last)
-
-
-def gather_events(
-    providers: Sequence[EventProvider],
-    first: datetime.date,
-    last: datetime.date,
-    needed: Iterable[str | tuple[str, str]] = (),
-) -> EventCalendar:
-    """Ask every source, merge what they answer, and say what nobody can answer.
-
-    A source that fails, in whatever way, is down: its events are missing, and days that only it
-    covers are Unknown. Nothing is raised for it, so that the caller fails towards caution instead
-    of not at all.
-
-    Args:
-        providers: the sources.
-        first, last: local dates, both included.
-        needed: event types, or (type, symbol) pairs, that must be known on every one of the days.
-
-    Raises:
-        ValueError: two sources of one name, or `last` before `first`.
-
-    Example:
-        >>> from riskenv.data import BuiltinEvents
-        >>> calendar = gather_events([BuiltinEvents(["cpi"])], datetime.date(2026, 12, 1),
-        ...                          datetime.date(2027, 1, 31), needed=["cpi"])
-        >>> len(calendar.events)
-        1
-        >>> print(calendar.unknown[0])   # doctest: +ELLIPSIS
-        unknown: cpi from 2027-01-01 to 2027-01-31: source built-in fresh, as of 2026-09-...
-    """
-    names = [provider.name for provider in providers]
-    if len(set(names)) != len(names):
-        raise ValueError(f"providers: got the names {names}; allowed: each name once")
-    if not first <= last:
-        raise ValueError(f"first, last: got {first}, {last}; allowed: first at or before last")
-    found: dict[str, tuple[Event, ...]] = {}
-    states = []
-    for provider in providers:
-        try:
-            found[provider.name] = tuple(provider.events(first, last))
-            _check_events(found[provider.name])
-            states.append(provider.state())
-        except SourceDownError as error:
-            states.append(error.state)
-        except Exception as error:
-            # A provider is other people's code; whatever it raises, its days are not known.
-            _log.exception("event source %s failed", provider.name)
-            found.pop(provider.name, None)
-            reason = f"{type(error).__name__}: {error}"
-            states.append(SourceState(provider.name, "down", reason=reason))
-    events, conflicts = merge_events(found)
-    wanted = [need if isinstance(need, tuple) else (need, "") for need in needed]
-    unknown = [span for need in wanted for span in _uncovered(*need, first, last, states)]
-    return EventCalendar(events, conflicts, tuple(unknown), tuple(states))
-
-
 def merge_events(
     by_source: Mapping[str, Iterable[Event]],
 ) -> tuple[tuple[Event, ...], tuple[Conflict, ...]]:
     """One calendar from several, whatever the order in which they are given.
 
-    **The same news** are rows of one type and scope within five minutes, or on one New York date
-    with one placement. They become one event with the earliest `known_at` (flagged if that one was
-    assumed), the highest importance and the best confidence; its time is the latest of theirs,
-    between which there is no close: the guard holds until the last of them. It is withdrawn only
-    if every source that gives it says so, or one says so with "confirmed" and none confirms that
-    it stands; then from the latest of their times.
+    **The same news** are rows of one type and scope on one New York date, both before the open,
+    both after the close, or in the same five minutes in between. They become one event with the
+    earliest `known_at` (flagged if that one was assumed), the highest importance and the best
+    confidence; its time is the latest of theirs, between which there is no close: the guard holds
+    until the last of them. It is withdrawn only if every source that gives it says so, or one says
+    so with "confirmed" and none confirms that it stands; then from the latest of their times.
 
     **A conflict** is two times near each other (`NEAR_DAYS`) that no source lists both of. It is
     resolved where one side is "confirmed" and the other is not: the other is withdrawn from when
@@ -169,7 +70,7 @@ def merge_events(
         Events in order, and the conflicts, the same.
 
     Example:
-        >>> day = NS_PER_DAY
+        >>> day = 86_400 * NS_PER_SECOND
         >>> a = Event("earnings", time=20 * day, known_at=0, symbol="A", confidence="estimated")
         >>> b = Event("earnings", time=25 * day, known_at=9 * day, symbol="A")
         >>> [e.confidence for e in merge_events({"a": [a], "b": [b]})[0]]
@@ -204,20 +105,25 @@ class _News:
 
 
 def _same_news(rows: list[tuple[Event, str]]) -> list[_News]:
-    clusters: list[list[tuple[Event, str]]] = []
+    clusters: dict[tuple[datetime.date, str, int], list[tuple[Event, str]]] = {}
     for event, source in rows:
-        for cluster in clusters:
-            head = cluster[0][0]
-            if event.time - head.time <= SAME_NEWS_NS or (
-                event.placement
-                and event.placement == head.placement
-                and local_date(event.time) == local_date(head.time)
-            ):
-                cluster.append((event, source))
-                break
-        else:
-            clusters.append([(event, source)])
-    return sorted(map(_news, clusters), key=lambda item: item.event.order)
+        clusters.setdefault(_slot(event), []).append((event, source))
+    return sorted(map(_news, clusters.values()), key=lambda item: item.event.order)
+
+
+def _slot(event: Event) -> tuple[datetime.date, str, int]:
+    """Rows in one slot are the same news.
+
+    A slot depends on its row alone: were nearness measured from row to row, a new source could
+    bridge two times that others keep apart.
+    """
+    local = datetime.datetime.fromtimestamp(event.time // NS_PER_SECOND, NEW_YORK)
+    placement: str = event.placement
+    if not placement and local.time() <= _OPEN:
+        placement = "before_open"
+    elif not placement and local.time() >= _CLOSE:
+        placement = "after_close"
+    return local.date(), placement, 0 if placement else event.time // SAME_NEWS_NS
 
 
 def _news(rows: list[tuple[Event, str]]) -> _News:
@@ -249,7 +155,7 @@ def _joined(events: list[Event]) -> Event:
         sector=events[0].sector,
         importance=max((event.importance for event in events), key=_LEVELS.index),
         confidence=next(c for c in ("confirmed", "estimated", "unknown") if c in confidences),
-        placement=placements.pop() if len(placements) == 1 else "",
+        placement=max(placements),  # of one slot: "" or its own
         withdrawn_at=withdrawn_at,
     )
 
@@ -265,7 +171,7 @@ def _settle(news: list[_News], near_days: int) -> tuple[list[Event], list[Confli
     for i, one in enumerate(news):
         for j in range(i + 1, len(news)):
             other = news[j]
-            if other.event.time - one.event.time > near_days * NS_PER_DAY:
+            if (local_date(other.event.time) - local_date(one.event.time)).days > near_days:
                 break
             sure = [item for item in (one, other) if item.confirmed_at is not None]
             winner = sure[0] if len(sure) == 1 else None
@@ -315,30 +221,3 @@ def _conflict(one: _News, other: _News, winner: _News | None) -> Conflict:
         ("+".join(sorted(one.sources)), "+".join(sorted(other.sources))),
         None if winner is None else winner.event.time,
     )
-
-
-def _check_events(events: tuple[Event, ...]) -> None:
-    for event in events:
-        if not isinstance(event, Event):
-            raise TypeError(f"events: got {type(event).__name__}; allowed: Event")
-
-
-def _uncovered(
-    event_type: str,
-    symbol: str,
-    first: datetime.date,
-    last: datetime.date,
-    states: Sequence[SourceState],
-) -> list[UnknownSpan]:
-    one_day = datetime.timedelta(days=1)
-    claimed = [c for s in states if s.status in ("fresh", "stale") for c in s.coverage]
-    days = [first + one_day * n for n in range((last - first).days + 1)]
-    gaps = [day for day in days if not any(c.covers(event_type, symbol, day) for c in claimed)]
-    reason = "; ".join(map(str, states)) or "no source"
-    spans: list[UnknownSpan] = []
-    for day in gaps:
-        if spans and day - spans[-1].last == one_day:
-            spans[-1] = replace(spans[-1], last=day)
-        else:
-            spans.append(UnknownSpan(event_type, symbol, day, day, reason))
-    return spans

@@ -62,6 +62,20 @@ def test_one_news_before_the_open_at_two_clocks_is_guarded_until_the_later() -> 
     assert (event.time, conflicts) == (b.time, ())
 
 
+def test_an_hour_without_a_placement_agrees_with_its_side_of_the_session() -> None:
+    table = at(-0.2, placement="before_open")  # 08:12
+    [event], conflicts = merge_events({"a": [table], "b": [at(-0.2), at(-0.15)]})
+    assert (event.time, event.placement, conflicts) == (at(-0.15).time, "before_open", ())
+
+
+def test_a_third_source_cannot_bridge_two_times() -> None:
+    off = at(0, placement="before_open", confidence="confirmed", withdrawn_at=at(-2).time)
+    stands = at(0.1)
+    bridge = [at(0.1, placement="before_open"), at(0)]
+    events, _ = merge_events({"a": [off], "b": [stands], "c": bridge})
+    assert any(e.time == stands.time and e.withdrawn_at is None for e in events)
+
+
 def test_scopes_never_merge() -> None:
     rows = [
         at(0),
