@@ -121,6 +121,7 @@ def instrument_from_occ(
     underlying: str | None = None,
     multiplier: float = 100.0,
     am: bool = False,
+    exercise: str = "european",
 ) -> Instrument:
     """The contract of an OCC symbol.
 
@@ -129,9 +130,11 @@ def instrument_from_occ(
         multiplier: currency per point: 100, 10 for minis, other numbers after an adjustment (a
             7-for-1 split of a standard contract leaves seven contracts of 100).
         am: settled at the open.
+        exercise: "european", as SPX and most other index options are, or "american", as options on
+            shares and funds (SPY) are; the symbol does not say.
 
     Raises:
-        ValueError: not an OCC symbol.
+        ValueError: not an OCC symbol, or another exercise.
         CalendarRangeError: its date lies outside the calendar.
     """
     parsed = OccSymbol.parse(symbol)
@@ -141,4 +144,5 @@ def instrument_from_occ(
         parsed.strike,
         settlement_time(parsed.date, sessions, am),
         multiplier,
+        exercise=exercise,
     )

@@ -83,3 +83,5 @@ def test_an_instrument_knows_its_ticker_and_multiplier():
     assert monthly != weekly
     mini = instrument_from_occ("AAPL7180817C00200000", sessions, underlying="AAPL", multiplier=10.0)
     assert mini.multiplier == 10.0
+    share = instrument_from_occ("AAPL180817C00200000", sessions, exercise="american")
+    assert (share.exercise, weekly.exercise) == ("american", "european")
