@@ -9,6 +9,7 @@ between two calls theta and charm have not been at work.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -110,8 +111,9 @@ class LiveGreeks:
             )
         market.columns[BID : VOL + 1, start:stop] = fresh
         market.tickers[SPOT, u] = quotes.spot
-        market.quote_time[start:stop] = quotes.time
-        market.spot_time[u] = quotes.time
+        times: tuple[Any, Any] = (market.quote_time, market.spot_time)  # arrays, once in a Market
+        times[0][start:stop] = quotes.time
+        times[1][u] = quotes.time
         self._solve[start:stop] = np.isnan(fresh[2]) & (market.table.kind[start:stop] != 0)
         self._renew(u, start, stop)
         return self._total.copy()

@@ -49,8 +49,9 @@ def implied_vols(market: Market, start: int = 0, stop: int | None = None) -> Imp
         from riskenv.pricing.american_implied_volatility import american_implied_volatility
 
         vol[american], status[american] = american_implied_volatility(
-            mid[american], *columns[:5, american], sign[american] > 0.0
-        )
+            mid[american], spot[american], strike[american], years[american], rate[american],
+            carry[american], sign[american] > 0.0,
+        )  # fmt: skip
     status[code[part] == BELOW_INTRINSIC] = ImpliedVolatilityStatus.BELOW_INTRINSIC
     return ImpliedVolatility(vol, status)
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from riskenv.pricing import american_kernel, option_greeks
 from riskenv.pricing.american import american_greeks, american_price, early_exercise_premium
+from riskenv.pricing.numpy_reference import american_tree_price
 
 NAMES = ("price", "delta", "gamma", "theta", "vega", "rho", "vanna", "volga", "charm")
 TODAY = ql.Date(15, 6, 2026)
@@ -379,3 +380,15 @@ def test_a_held_option_on_a_share_that_grows_moves_more_than_the_share(case, del
     up, down = (float(american_price(spot * (1.0 + h), *rest)) for h in (1e-3, -1e-3))
     assert (up - down) / (2e-3 * spot) == pytest.approx(delta, abs=2e-4)
     assert float(american_greeks(*case)[1]) == pytest.approx(delta, abs=2e-4)
+
+
+def test_prices_are_those_of_a_tree_that_one_can_read() -> None:
+    rng = np.random.default_rng(5)
+    for _ in range(60):
+        case = (
+            100.0, rng.uniform(70.0, 140.0), rng.uniform(0.02, 2.0), rng.uniform(0.0, 0.1),
+            rng.uniform(-0.05, 0.1), rng.uniform(0.1, 0.6), bool(rng.integers(2)),
+        )  # fmt: skip
+        # The tree's error falls with 1 / steps: two sizes of it say where it goes.
+        tree = 2.0 * american_tree_price(*case, steps=401) - american_tree_price(*case, steps=201)
+        assert float(american_price(*case, accurate=True)) == pytest.approx(tree, abs=2e-3), case

@@ -18,6 +18,7 @@ from vollib.black_scholes_merton.implied_volatility import implied_volatility as
 
 from riskenv.pricing import ImpliedVolatilityStatus as Status
 from riskenv.pricing import black_scholes_price, implied_volatility
+from riskenv.pricing.numpy_reference import bisected_volatility, european_option_greeks
 
 DIGITS = 60
 HALF_ULP = 2.0**-53
@@ -278,3 +279,19 @@ def test_dirty_vendor_quotes_each_have_a_status(shared_data: Path) -> None:
     assert min(counts["OK"], counts["BELOW_INTRINSIC"], counts["INVALID_INPUT"]) > 100
     again = black_scholes_price(spot[ok], strike[ok], t[ok], rate, 0.0, vol[ok], call[ok])
     assert (np.abs(again - price[ok]) <= 1e-12 * (spot[ok] + strike[ok])).all()
+
+
+def test_volatilities_are_those_of_halving_the_textbook_formula() -> None:
+    rng = np.random.default_rng(6)
+    n = 500
+    columns = (
+        np.full(n, 100.0), rng.uniform(80.0, 125.0, n), rng.uniform(0.05, 2.0, n),
+        rng.uniform(-0.01, 0.08, n), rng.uniform(-0.03, 0.08, n),
+    )  # fmt: skip
+    call, vol = rng.integers(0, 2, n) > 0, rng.uniform(0.1, 0.8, n)
+    price = european_option_greeks(*columns, vol, call).price
+    solved = implied_volatility(price, *columns, call)
+    halved = bisected_volatility(price, *columns, call)
+    known = solved.status == Status.OK
+    assert known.mean() > 0.98
+    np.testing.assert_allclose(solved.vol[known], halved[known], rtol=1e-7)
