@@ -59,7 +59,9 @@ def cheapest(
     lots, incumbent = _best(book, steps, starts)
     references = [book.base_pnl, pnl_of(book, trade_of(book, steps, greedy))]
     rows = rows_of(book, steps, references)
-    everything = np.prod(np.ceil(steps.most) + 1.0)
+    everything = 1.0
+    for most in steps.most:
+        everything = min(everything * (np.ceil(most) + 1.0), 2.0 * _EVERYTHING)
     small = everything <= _EVERYTHING
     if small or incumbent[0] > 0.0:
         nothing = Relaxed(np.zeros(len(lots)), 0.0, lots, 0.0)
@@ -71,13 +73,13 @@ def cheapest(
         return trade_of(book, steps, lots), float("nan")
     bound = incumbent[1]
     if not small:
-        bound = _branch(book, steps, references, {}, lots, incumbent, budget)
+        bound = _branch(book, steps, references, {}, False, lots, incumbent, budget)
         last = np.inf
         while bound < incumbent[1] < last:
             last = incumbent[1]
             watched = _var_scenarios(book, trade_of(book, steps, lots))
-            if watched:
-                _branch(book, steps, references, watched, lots, incumbent, budget)
+            if watched or hedges:
+                _branch(book, steps, references, watched, True, lots, incumbent, budget)
     return trade_of(book, steps, lots), max(0.0, bound / (1.0 + TIE))
 
 
@@ -94,6 +96,7 @@ def _branch(
     steps: Steps,
     references: list[FloatArray],
     watched: dict[int, IntArray],
+    strict: bool,
     lots: FloatArray,
     incumbent: FloatArray,
     budget: int,
@@ -104,13 +107,14 @@ def _branch(
     fractions of each node. The tails' rows are refined where the relaxed book lies.
 
     Args:
-        watched: scenarios that may not fall below the bound of a VaR, by measure: more than VaR
-            asks for, so that nothing is proved with them.
+        watched: scenarios that may not fall below the bound of a VaR, by measure.
+        strict: that, and shares that cover may not turn: more than is asked for, so that nothing
+            is proved, in rows that are linear, so that much is found.
     """
     count, bound = 0, -1.0
     asked: dict[int, list[int]] = {j: [] for j in watched}
     for _ in range(_CUTS):
-        rows = rows_of(book, steps, references, asked)
+        rows = rows_of(book, steps, references, asked, strict)
         relaxed = _relaxed(rows, steps)
         if not relaxed.bound > bound * (1.0 + 1e-6):
             break
@@ -120,7 +124,7 @@ def _branch(
         for j, scenarios in watched.items():
             worst = scenarios[np.argsort(pnl[scenarios], kind="stable")[:4]]
             asked[j] += [int(s) for s in worst if pnl[s] < wanted(book)[0][j]]
-    root, exact = bound, not watched
+    root, exact = bound, not strict
     nodes = [(bound, 0, steps.least, steps.most)]
     while nodes and budget > 0 and nodes[0][0] < incumbent[1] * (1.0 - 1e-9):
         bound, _, least, most = heappop(nodes)
@@ -148,7 +152,7 @@ def _branch(
         elif incumbent[1] > bound * (1.0 + 1e-9):
             # Whole, and yet not admissible: the tails' rows were too coarse here, or it is VaR.
             references.append(pnl_of(book, trade_of(book, steps, whole)))
-            finer = rows_of(book, steps, references, asked)
+            finer = rows_of(book, steps, references, asked, strict)
             value = finer.base + products(whole, finer.matrix)
             if (value < np.maximum(finer.low, finer.target_low) - finer.slack).any():
                 rows, count = finer, count + 1
@@ -220,7 +224,7 @@ def _greedy(book: Book, steps: Steps, lots: FloatArray) -> FloatArray:
     and cover, each as a share of its own size.
     """
     low, high, unit = wanted(book)
-    rows = rows_of(book, steps, [])
+    rows = rows_of(book, steps, [], strict=True)
     matrix, cover = rows.matrix[:, rows.owner < 0], rows.owner < 0
     need = np.maximum(rows.high[cover], np.max(book.multiplier, initial=1.0))
     lots, every = lots.copy(), np.arange(len(lots))

@@ -72,6 +72,7 @@ def rows_of(
     steps: Steps,
     references: list[FloatArray],
     asked: Mapping[int, Sequence[int]] | None = None,
+    strict: bool = False,
 ) -> Rows:
     """What holds for every admissible trade, as linear rows.
 
@@ -116,8 +117,8 @@ def rows_of(
     for i in np.flatnonzero((book.quantity < 0.0) & (book.kind != 0)):
         same = (book.kind == book.kind[i]) & (book.expiry >= book.expiry[i])
         shares = (book.kind == 0) & (book.ticker == book.ticker[i])
-        if (shares & trades_both_ways).any():
-            continue  # shares cover up to the point where they turn: not a linear row
+        if (shares & trades_both_ways).any() and not strict:
+            continue  # shares cover up to the point where they turn: a row would ask for more
         covering = shares & (book.quantity * book.kind[i] > 0.0)
         group = covering | (same & (book.ticker == book.ticker[i]))
         column = np.where(group, -book.multiplier, 0.0) * np.where(covering, book.kind[i], 1.0)
