@@ -391,4 +391,4 @@ def test_prices_are_those_of_a_tree_that_one_can_read() -> None:
         )  # fmt: skip
         # The tree's error falls with 1 / steps: two sizes of it say where it goes.
         tree = 2.0 * american_tree_price(*case, steps=401) - american_tree_price(*case, steps=201)
-        assert float(american_price(*case, accurate=True)) == pytest.approx(tree, abs=2e-3), case
+        assert float(american_price(*case, accurate=True)) == pytest.approx(tree, abs=5e-3), case
