@@ -38,14 +38,18 @@ class MyEnv(gymnasium.Env):
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    assert len(blocks) == 2, "one example of wrapping an env, one of using the gate"
+    assert len(blocks) == 3, "wrapping an env, the Greeks of a book, using the gate"
     namespace = {"MyEnv": MyEnv}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
     decision = namespace["decision"]
     assert decision.verdict.value == "RESIZE"
     assert abs(decision.after[0]) <= 500.0
-    assert "outside its cap 500" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "outside its cap 500" in printed
+    said = re.search(r"^# (\{'delta'.*\})$", README.read_text(), re.M)
+    assert said is not None
+    assert said[1] in printed
 
 
 def test_each_example_is_short_enough_to_read():
