@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from riskenv.dividends import Dividend, escrowed_value, implied_forward, implied_yield
     from riskenv.events import Event
     from riskenv.factor_history import FactorHistory
+    from riskenv.feed import FeedUnits, feed_greeks
     from riskenv.feed_agreement import GreeksTolerance
-    from riskenv.feed_greeks import FeedUnits, feed_greeks
     from riskenv.gap_risk_monitor import EventPolicy, EventRule, GapRiskMonitor
     from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
     from riskenv.gate.risk_gate import RiskGate
@@ -52,7 +52,7 @@ _HOME = {
     "EventPolicy": "gap_risk_monitor",
     "EventRule": "gap_risk_monitor",
     "FactorHistory": "factor_history",
-    "FeedUnits": "feed_greeks",
+    "FeedUnits": "feed",
     "GapRiskMonitor": "gap_risk_monitor",
     "GreeksTolerance": "feed_agreement",
     "Instrument": "instruments",
@@ -76,7 +76,7 @@ _HOME = {
     "Verdict": "decision",
     "aggregate_greeks": "portfolio_greeks",
     "escrowed_value": "dividends",
-    "feed_greeks": "feed_greeks",
+    "feed_greeks": "feed",
     "historical_var": "var_calculator",
     "implied_forward": "dividends",
     "implied_vols": "quote_vols",

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from riskenv.config import Config
-from riskenv.feed_greeks import GREEKS, Dropped, FeedGreeks
+from riskenv.feed import GREEKS, Dropped, FeedGreeks
 
 FloatArray = NDArray[np.float64]
 
@@ -156,7 +156,7 @@ def judge_feed(
     Arguments and errors are those of `agrees`. One garbage number discredits its whole row.
 
     Example:
-        >>> from riskenv.feed_greeks import FeedUnits, feed_greeks
+        >>> from riskenv.feed import FeedUnits, feed_greeks
         >>> feed = feed_greeks({"delta": [0.6, None, 7.0, 0.2]}, FeedUnits(), [100.0] * 4, 100.0)
         >>> computed = [[0.6, 0.02, -0.02, 0.38, 0.5]] * 4
         >>> [FeedVerdict(v).name for v in judge_feed(feed, computed, GreeksTolerance())]

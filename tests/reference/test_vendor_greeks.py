@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from riskenv.feed import GREEKS, FeedGreeks, FeedUnits, feed_greeks, feed_vol
 from riskenv.feed_agreement import FeedVerdict, GreeksTolerance, agrees, judge_feed
-from riskenv.feed_greeks import GREEKS, FeedGreeks, FeedUnits, feed_greeks, feed_vol
 from riskenv.pricing import ImpliedVolatilityStatus, implied_volatility, option_greeks
 from riskenv.pricing.american import american_greeks
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from riskenv.config import ConfigError, load_config
+from riskenv.feed import GREEKS, Dropped, FeedUnits, feed_greeks, feed_vol, implausible
 from riskenv.feed_agreement import Band, FeedVerdict, GreeksTolerance, agrees, judge_feed
-from riskenv.feed_greeks import GREEKS, Dropped, FeedUnits, feed_greeks, feed_vol, implausible
 from riskenv.pricing import option_greeks
 
 SPOT = 400.0
