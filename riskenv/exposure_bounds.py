@@ -13,10 +13,15 @@ from numpy.typing import NDArray
 from riskenv.exposures import pricing_columns
 from riskenv.market import Market
 from riskenv.measures import LINEAR
-from riskenv.pricing.greek_bounds import greek_bounds
+from riskenv.pricing.greek_bounds import RHO, greek_bounds
+from riskenv.pricing.option_greeks import option_greeks
 from riskenv.quote_quality import BETA, FX, FX_INVALID, MARKET_INVALID, SPOT, SPOT_STALE
+from riskenv.quote_rules import QuoteRules
 
 FloatArray = NDArray[np.float64]
+
+# Relative error of a computed price and of the product with it.
+_ROUNDING = 1e-12
 
 
 def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray, FloatArray]:
@@ -56,6 +61,11 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
     largest = np.where(growth >= 1.0, growth, np.inf)  # NaN: no bound
     least[0] = np.maximum(least[0], np.where(sign > 0.0, 0.0, -largest))
     most[0] = np.minimum(most[0], np.where(sign > 0.0, largest, 0.0))
+    f = table.on_future[rows]
+    least[RHO, f], most[RHO, f] = _rho_on_future(
+        np.where(trusted, spot_paid, np.nan)[f], strike[f], years[f], rate[f], sign[f] > 0.0,
+        table.american[rows][f], rules,
+    )  # fmt: skip
     least[:, share], most[:, share] = 0.0, 0.0
     least[0, share], most[0, share] = 1.0, 1.0
 
@@ -73,18 +83,41 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
          (5, one), (6, money), (7, one))
     ):  # fmt: skip
         a, z = least[greek], most[greek]
-        low[rows, j] = m * np.minimum(_times(a, factor[0]), _times(a, factor[1]))
-        high[rows, j] = m * np.maximum(_times(z, factor[0]), _times(z, factor[1]))
-    with np.errstate(invalid="ignore"):
+        with np.errstate(over="ignore"):
+            low[rows, j] = m * np.minimum(_times(a, factor[0]), _times(a, factor[1]))
+            high[rows, j] = m * np.maximum(_times(z, factor[0]), _times(z, factor[1]))
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         per_index = beta / market.index_spot
     for j, per in enumerate(per_index):
         ends = low[rows[j], 1], high[rows[j], 1]
-        if abs(per) < np.inf and market.index_spot > 0.0:
+        if abs(per) < np.inf and 0.0 < market.index_spot < np.inf:
             ends = _times(ends[0], per), _times(ends[1], per)
         elif ends != (0.0, 0.0):
             ends = -np.inf, np.inf
         low[rows[j], -1], high[rows[j], -1] = min(ends), max(ends)
     return low, high
+
+
+def _rho_on_future(
+    future: FloatArray, strike: FloatArray, years: FloatArray, rate: FloatArray,
+    is_call: NDArray[np.bool_], american: NDArray[np.bool_], rules: QuoteRules,
+) -> tuple[FloatArray, FloatArray]:  # fmt: skip
+    """Bounds of rho where the future's price stays while the rate moves: the discounting alone.
+
+    rho = -E[u e^{-ru} payoff] / 100 for the time u of exercise. European: u = T, -T V / 100, and V
+    grows with the volatility. American: u <= T, and V is at most e^{max(rT, 0)} times the European
+    one, because the payoff of a martingale, convex, is worth the more the later it is.
+    """
+    worth = [
+        option_greeks(future, strike, years, rate, 0.0, vol, is_call).price
+        for vol in (rules.unknown_vol_low, rules.unknown_vol_high)
+    ]
+    left = np.maximum(years, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):
+        growth = np.where(american, np.exp(np.maximum(rate * left, 0.0)), 1.0)
+        least = -0.01 * left * growth * worth[1] * (1.0 + _ROUNDING)
+        most = np.where(american, 0.0, -0.01 * left * worth[0] * (1.0 - _ROUNDING))
+    return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), 0.0, most)
 
 
 def _times(a, b):  # type: ignore[no-untyped-def]
