@@ -124,7 +124,9 @@ def _write_rows(  # type: ignore[no-untyped-def]
         X[i, 7] = m * vanna
         X[i, 8] = m * volga * fx
         X[i, 9] = m * charm
-        X[i, 10] = dollars * tickers[BETA, u] / index_spot if index_spot > 0.0 else np.nan
+        X[i, 10] = dollars * tickers[BETA, u] / index_spot
+        if not (index_spot > 0.0 and index_spot < np.inf and abs(X[i, 10]) < np.inf):
+            X[i, 10] = np.nan
         total = 0.0
         for j in range(10):
             total += abs(X[i, j])

@@ -47,13 +47,14 @@ class Market:
         spot: (U,) price of each underlying, in the order of `table.underlyings`.
         rate: continuous risk-free rate per year: one number, (U,), or (n,); kept as (n,).
         dividend_yield: continuous yield per year, (U,), or (n,), as where each expiry has the
-            yield that its parity-implied forward says; kept as (n,). Futures ignore it.
+            yield that its parity-implied forward says; kept as (n,). Of futures it is 0.
         bid, ask: (n,) quotes in currency per point; NaN where there is none.
         vol: (n,) implied volatility per year of each option; ignored for underlyings. Where only
             quotes are at hand, `riskenv.with_implied_vols` solves for it.
         dividends: (n,) present value of the cash dividends that go ex before each option expires
             (`riskenv.escrowed_value`); None = none. European options are priced at spot
-            less this, American ones with the yield that takes as much off the forward.
+            less this, American ones with the yield that takes as much off the forward. Of futures
+            it is 0.
         beta: (U,) sensitivity of each underlying's return to the index's; NaN = Unknown.
         beta_as_of: (U,) int64 nanoseconds when beta was estimated; a beta without one is Unknown.
         index_spot: level of the index that betas refer to, in the book's currency.
@@ -112,6 +113,8 @@ class Market:
         columns[DIVIDENDS] = (
             0.0 if self.dividends is None else _shaped("dividends", self.dividends, n)
         )
+        # A future pays nothing to its holder, whatever its underlying does.
+        columns[YIELD, self.table.on_future] = columns[DIVIDENDS, self.table.on_future] = 0.0
         tickers[SPOT] = _shaped("spot", self.spot, u)
         beta = np.full(u, np.nan) if self.beta is None else _shaped("beta", self.beta, u)
         tickers[FX] = self._currency_rates()
@@ -123,7 +126,7 @@ class Market:
                 ("beta_as_of", self.beta_as_of, u),
             )
         )
-        fresh = (beta_as_of != NO_TIME) & (beta_as_of <= self.now)
+        fresh = np.isfinite(beta) & (beta_as_of != NO_TIME) & (beta_as_of <= self.now)
         fresh &= self.now - self.rules.max_beta_age <= beta_as_of
         tickers[BETA] = np.where(fresh, beta, np.nan)
         feed = np.array(self.feed, dtype=np.float64)
