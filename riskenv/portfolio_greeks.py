@@ -125,22 +125,24 @@ class PortfolioGreeks:
         """(low, high), each (11,): where the exposure lies, whatever becomes of what is open.
 
         Unknown positions add their bounds (`riskenv.exposure_bounds`), a working order anything
-        between nothing and all of itself. Without either, both ends are `total`. Never NaN.
+        between nothing and all of itself. Without either, both ends are `total`. Never NaN: what no
+        float holds has no bound.
         """
         quantity, orders = self.portfolio.quantity, self.portfolio.working
         touched = quantity != 0.0 if orders is None else (quantity != 0.0) | orders.any(axis=0)
-        if orders is None and not np.isnan(self.X[touched]).any():
+        if orders is None and np.isfinite(self.total).all():
             return self.total, self.total
         low, high = exposure_bounds(self.market, np.where(touched, self.code, 0))
         known = self.code == 0
         low[known], high[known] = self.X[known], self.X[known]
         without_beta = known & np.isnan(self.X[:, -1])
         low[without_beta, -1], high[without_beta, -1] = -np.inf, np.inf
-        ends = _interval_sum(quantity, low, high)
-        for order in () if orders is None else orders:
-            a, z = _interval_sum(order, low, high)
-            ends = ends[0] + np.minimum(a, 0.0), ends[1] + np.maximum(z, 0.0)
-        return ends
+        with np.errstate(over="ignore", invalid="ignore"):
+            least, most = _interval_sum(quantity, low, high)
+            for order in () if orders is None else orders:
+                a, z = _interval_sum(order, low, high)
+                least, most = least + np.minimum(a, 0.0), most + np.maximum(z, 0.0)
+        return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), np.inf, most)
 
     def by_underlying(self) -> dict[str, FloatArray]:
         """Ticker -> (11,) net."""
