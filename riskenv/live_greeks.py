@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from riskenv.exposures import ExposureRows
-from riskenv.market import Market
+from riskenv.market import FEED, Market
 from riskenv.measures import LINEAR
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import PortfolioGreeks, column_sums, group_sums, sum_exposures
@@ -35,6 +35,8 @@ class Quotes:
         bid, ask, vol: (k,) in the order that its k instruments have in the table; a NaN volatility
             of an option is solved for, at this tick and whenever time advances.
         time: int64 nanoseconds UTC of the quotes.
+        feed: (k, 5) Greeks from a feed at these quotes, as in `Market.feed`; None = all are
+            computed. What the feed said at the tick before is not used again.
     """
 
     underlying: str
@@ -43,6 +45,7 @@ class Quotes:
     ask: ArrayLike
     vol: ArrayLike
     time: int = NO_TIME
+    feed: ArrayLike | None = None
 
 
 class LiveGreeks:
@@ -94,7 +97,8 @@ class LiveGreeks:
         sums of a book that holds it NaN; `greeks()` has the reasons and the bounds.
 
         Raises:
-            ValueError: a ticker that the table lacks, or a wrong number of quotes.
+            ValueError: a ticker that the table lacks, or a wrong number of quotes; nothing has
+                changed then, nor where a spot or a time is no number at all.
         """
         where = self._rows_of.get(quotes.underlying)
         if where is None:
@@ -109,11 +113,19 @@ class LiveGreeks:
                 f"bid, ask, vol: got shape {fresh.shape[1:]}; allowed: ({stop - start},), one for "
                 f"each instrument on {quotes.underlying}"
             )
+        allowed = (stop - start, len(FEED)) if len(market.feed) else "None, as the market has none"
+        given = None if quotes.feed is None else np.array(quotes.feed, dtype=np.float64)
+        if given is not None and given.shape != allowed:
+            raise ValueError(f"feed: got shape {given.shape}; allowed: {allowed}")
+        spot, time = float(quotes.spot), np.int64(quotes.time)
+        # All that can be refused was, before anything is written.
         market.columns[BID : VOL + 1, start:stop] = fresh
-        market.tickers[SPOT, u] = quotes.spot
+        market.tickers[SPOT, u] = spot
         times: tuple[Any, Any] = (market.quote_time, market.spot_time)  # arrays, once in a Market
-        times[0][start:stop] = quotes.time
-        times[1][u] = quotes.time
+        times[0][start:stop] = time
+        times[1][u] = time
+        if len(market.feed):
+            market.feed[start:stop] = np.nan if given is None else given
         self._solve[start:stop] = np.isnan(fresh[2]) & (market.table.kind[start:stop] != 0)
         self._renew(u, start, stop)
         return self._total.copy()
