@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.compilation import jit
+from riskenv.dividends import equivalent_yield
 from riskenv.exposures import pricing_columns
 from riskenv.factor_history import FactorHistory
 from riskenv.instruments import NS_PER_YEAR
@@ -25,7 +26,7 @@ from riskenv.market import Market
 from riskenv.measures import HORIZONS
 from riskenv.pricing.black_scholes import price_given_log_moneyness
 from riskenv.pricing.elementary import exp, log
-from riskenv.quote_quality import DIVIDENDS, FX
+from riskenv.quote_quality import DIVIDENDS, FX, RATE, YIELD
 from riskenv.sessions import CalendarRangeError, Sessions
 from riskenv.var_calculator import VarConfig
 
@@ -159,19 +160,39 @@ def _pnl(  # type: ignore[no-untyped-def]
 
 
 def _american_pnl(
-    priced: NDArray[np.float64], scale: float, scenarios: ScenarioSet, u: int
+    priced: NDArray[np.float64],
+    carry: float,
+    cash: float,
+    scale: float,
+    scenarios: ScenarioSet,
+    u: int,
 ) -> NDArray[np.float64]:
-    """(S,) P&L of one American option: its early exercise solved for in every scenario."""
+    """(S,) P&L of one American option: its early exercise solved for in every scenario.
+
+    Cash dividends are owed whatever the scenario, so each has the yield that takes them off its own
+    forward: a constant one would pay some of them out as time passes, and nobody would get them.
+
+    Args:
+        carry: cost of carry without the dividends.
+        cash: value of the dividends that fall due before expiry, currency.
+    """
     from riskenv.pricing.american import american_price  # machine code that few books need
 
-    spot, strike, years, rate, carry, vol, sign = priced
+    spot, strike, years, rate, _, vol, sign = priced
     elapsed = np.repeat(scenarios.years, np.diff(scenarios.bounds))
+    moved = spot * np.append(scenarios.spot_factor[u], 1.0)
+    left = years - np.append(elapsed, 0.0)
+    costs: float | NDArray[np.float64] = carry
+    if cash > 0.0:
+        # Below the dividends owed the share is worth next to nothing more, as of a European option.
+        owed = equivalent_yield(moved, np.minimum(cash, (1.0 - 1e-12) * moved), left)
+        costs = carry - np.where(left > 0.0, owed, 0.0)
     prices = american_price(
-        spot * np.append(scenarios.spot_factor[u], 1.0),
+        moved,
         strike,
-        years - np.append(elapsed, 0.0),
+        left,
         rate,
-        carry,
+        costs,
         vol * np.append(scenarios.vol_factor[u], 1.0),
         sign > 0.0,
     )
@@ -270,5 +291,9 @@ def pnl_matrix(
         scenarios.years, out,
     )  # fmt: skip
     for i in np.flatnonzero(table.american & known):
-        out[i] = _american_pnl(priced[:, i], float(scale[i]), scenarios, int(ticker[i]))
+        carry = 0.0 if table.on_future[i] else market.columns[RATE, i] - market.columns[YIELD, i]
+        cash = float(market.columns[DIVIDENDS, i])
+        out[i] = _american_pnl(
+            priced[:, i], float(carry), cash, float(scale[i]), scenarios, int(ticker[i])
+        )
     return out
