@@ -51,8 +51,10 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
     spot, beta, fx = market.tickers[:, table.underlying_index[rows]][[SPOT, BETA, FX]]
     trusted = ~np.isin(code[rows], (MARKET_INVALID, SPOT_STALE)) & (spot > 0.0) & (spot < np.inf)
     share = table.kind[rows] == 0
+    with np.errstate(invalid="ignore"):
+        held_at = rate - carry
     least, most = greek_bounds(
-        np.where(trusted, spot_paid, np.nan), strike, years, rate, rate - carry, sign > 0.0,
+        np.where(trusted, spot_paid, np.nan), strike, years, rate, held_at, sign > 0.0,
         rules.unknown_vol_low, rules.unknown_vol_high, american=table.american[rows],
     )  # fmt: skip
     # The right alone bounds delta, by the discounting of a negative yield.
