@@ -75,8 +75,8 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
     known_fx = (code[rows] != FX_INVALID) & (fx > 0.0) & (fx < np.inf)
     money = np.where(known_fx, fx, 0.0), np.where(known_fx, fx, np.inf)
     price = np.where(trusted, spot, 0.0), np.where(trusted, spot, np.inf)
-    dollars = money[0] * price[0], _times(money[1], price[1])
-    squares = dollars[0] * price[0] / 100.0, _times(dollars[1], price[1]) / 100.0
+    dollars = _times(money[0], price[0]), _times(money[1], price[1])
+    squares = _times(dollars[0], price[0]) / 100.0, _times(dollars[1], price[1]) / 100.0
     one = np.ones(len(rows)), np.ones(len(rows))
     m = table.multiplier[rows]
     # Each measure of LINEAR but the last: row of `greek_bounds`, factor.

@@ -138,7 +138,9 @@ def greek_bounds(
     )
     S, K, T, r, q, lowest, highest, flag, sign = columns
     right = 0.5 * (1.0 + sign)  # 1 for a call, 0 for a put, NaN for neither
-    ends = option_greeks(S, K, T, r, r - q, [lowest, highest], right)
+    with np.errstate(invalid="ignore"):
+        carry = r - q
+    ends = option_greeks(S, K, T, r, carry, [lowest, highest], right)
     known = np.isfinite(ends.price).all(axis=0)
     expired = known & (T <= SHORTEST_YEARS)
     x = np.full(S.size, np.inf)
