@@ -146,16 +146,18 @@ def european_exposures(  # type: ignore[no-untyped-def]
         whole, real, columns, tickers, quote_time, spot_time, now, max_age, start, stop,
         code, quoted,
     )  # fmt: skip
-    size = min(_BLOCK, stop - start)
+    # Blocks of one size, so that the Greeks fill whole arrays: with a part of one, g[:, :n], the
+    # compiler cannot know that rows are contiguous, and gives up vectorising. Beyond `stop` they
+    # are of the block before, and nobody reads them.
+    blocks = max(1, -(-(stop - start) // _BLOCK))
+    size = max(1, -(-(stop - start) // blocks))
     scratch, g = np.empty((7, size)), np.empty((9, size))
-    for a in range(start, stop, _BLOCK):
-        z = min(a + _BLOCK, stop)
+    for a in range(start, stop, size):
+        z = min(a + size, stop)
         pricing_columns(whole, real, columns, tickers, now, a, z, scratch)
-        n = z - a
         european_greeks(
-            scratch[0, :n], scratch[1, :n], scratch[2, :n], scratch[3, :n], scratch[4, :n],
-            scratch[5, :n], scratch[6, :n], g[:, :n],
-        )  # fmt: skip
+            scratch[0], scratch[1], scratch[2], scratch[3], scratch[4], scratch[5], scratch[6], g
+        )
         _write_rows(
             whole, real, columns, tickers, feed, tolerance, now, index_spot, a, z, g, X, code,
         )  # fmt: skip
