@@ -1,8 +1,8 @@
 """The trust kernel: every verdict of the layer passes through `admissible`.
 
 `measure` says what each candidate trade would make of the book; `admissible` says whether that
-may be; `lowers_risk` says whether it lowers risk. All take arrays over A candidates and M
-measures.
+may be; `lowers_risk` says whether it lowers risk. All take arrays over A candidates and K
+measures; a measure is an interval, whose ends are the same wherever all is known.
 """
 
 from __future__ import annotations
@@ -10,30 +10,38 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.book_rows import gross_sum
 from riskenv.compilation import jit
-from riskenv.measures import GAP, INDEX, MEASURES, utilisation
+from riskenv.measures import GAP, INDEX, LINEAR, MEASURES, interval_utilisation
 from riskenv.var_calculator import tail_of
+
+FloatArray = NDArray[np.float64]
+
+LOW, HIGH = range(2)  # ends of an interval
+_FIRST_TAIL = len(LINEAR)
 
 
 @jit
-def measure(X, P, rows, before, base_pnl, trades, blocks, counts, p, change, after):  # type: ignore[no-untyped-def]
-    """Fill `change` and `after` for each row of `trades`.
+def measure(rows, P, where, book, before, base_pnl, trades, blocks, counts, p, change, after):  # type: ignore[no-untyped-def]
+    """Fill `change` and `after`, both (A, 2, K), for each row of `trades` (A, n).
 
     The book's sums come first, then the trade's legs in the table's order: one fixed order of
     additions, whatever the batch, so that a mask, a step and the gate get the same bits.
 
     Args:
-        X: (rows, 6) and P: (rows, S), per-contract exposures and scenario P&L; rows: (n,) where
-            each instrument's lie.
-        before: (M,) measures of the book; base_pnl: (S,) its scenario P&L.
+        rows: the net and gross rows (`riskenv.book_rows.Rows`).
+        P: (R, S) per-contract scenario P&L; where: (n,) the row in it of each instrument.
+        book: of `rows.books`, beside the whole one, that the trades belong to; 0 = none.
+        before: (2, K) measures of the book; base_pnl: (S,) its scenario P&L.
         blocks: (4,) first scenario of each horizon, then of the gap jumps; P.shape[1] ends them.
         counts: (3,) size of each horizon's tail; p: tail probability.
     """
-    scenarios = base_pnl.size
-    pnl = np.empty(scenarios)
+    pnl = np.empty(base_pnl.size)
     worst = np.empty(max(1, counts.max()))
+    tail = np.empty(before.shape[1])
     for a in range(trades.shape[0]):
-        change[a, :] = 0.0
+        change[a] = 0.0
+        after[a] = before
         pnl[:] = base_pnl
         traded = False
         for i in range(trades.shape[1]):
@@ -41,19 +49,84 @@ def measure(X, P, rows, before, base_pnl, trades, blocks, counts, p, change, aft
             if lots == 0.0:
                 continue
             traded = True
-            row = rows[i]
-            for j in range(X.shape[1]):
-                change[a, j] += lots * X[row, j]
-            for s in range(scenarios):
-                pnl[s] += lots * P[row, s]
+            for r in range(rows.net_at.size):
+                if rows.net_book[r] == 0 or rows.net_book[r] == book:
+                    change[a, LOW, rows.net_at[r]] += lots * rows.net[i, r]
+            for s in range(pnl.size):
+                pnl[s] += lots * P[where[i], s]
         if not traded:
-            after[a, :] = before
             continue
-        for j in range(X.shape[1]):
-            after[a, j] = before[j] + change[a, j]
-        tails_of(pnl, blocks, counts, p, worst, X.shape[1], after[a])
-        for j in range(X.shape[1], before.size):
-            change[a, j] = after[a, j] - before[j]
+        _net(rows, book, before, trades[a], change[a], after[a])
+        _gross(rows, book, before, trades[a], change[a], after[a])
+        tail[:] = before[LOW]
+        tails_of(pnl, blocks, counts, p, worst, _FIRST_TAIL, tail)
+        for j in range(_FIRST_TAIL, _FIRST_TAIL + 2 * counts.size + 1):
+            after[a, :, j] = tail[j]
+            change[a, :, j] = tail[j] - before[LOW, j]
+
+
+@jit
+def _net(rows, book, before, trade, change, after):  # type: ignore[no-untyped-def]
+    """From the known change in change[LOW] to both ends of `change` and `after`, net rows."""
+    grows, loose = False, False
+    for i in range(trade.size):
+        if trade[i] != 0.0 and rows.loose[i]:
+            loose = True
+            grows |= not abs(rows.books[0, i] + trade[i]) <= abs(rows.books[0, i])
+    for r in range(rows.net_at.size):
+        j, b = rows.net_at[r], rows.net_book[r]
+        if not (b == 0 or b == book):
+            continue
+        known = change[LOW, j]
+        change[HIGH, j] = known
+        if not loose:
+            after[LOW, j] = before[LOW, j] + known
+            after[HIGH, j] = before[HIGH, j] + known
+            continue
+        least, most = 0.0, 0.0
+        for i in range(trade.size):
+            q = rows.books[b, i] + trade[i]
+            if rows.loose[i] and q != 0.0:
+                least += min(q * rows.low[i, r], q * rows.high[i, r])
+                most += max(q * rows.low[i, r], q * rows.high[i, r])
+        after[LOW, j] = (rows.settled_low[r] + known) + least
+        after[HIGH, j] = (rows.settled_high[r] + known) + most
+        # An end without bound that stays so is no further out, unless more of it was bought.
+        if least != rows.open_low[r]:
+            change[LOW, j] += least - rows.open_low[r]
+        elif abs(least) == np.inf and grows:
+            change[LOW, j] = -np.inf
+        if most != rows.open_high[r]:
+            change[HIGH, j] += most - rows.open_high[r]
+        elif abs(most) == np.inf and grows:
+            change[HIGH, j] = np.inf
+
+
+@jit
+def _gross(rows, book, before, trade, change, after):  # type: ignore[no-untyped-def]
+    for r in range(rows.gross_at.size):
+        j, b = rows.gross_at[r], rows.gross_book[r]
+        if not (b == 0 or b == book):
+            continue
+        c, bounded = 0.0, before[HIGH, j] < np.inf
+        for i in range(trade.size):
+            if trade[i] != 0.0:
+                q = rows.books[b, i]
+                held = q + trade[i]
+                new, old = 0.0, 0.0
+                if held != 0.0:
+                    new = abs(held) * rows.gross[i, 0 if held > 0.0 else 1, r]
+                if q != 0.0:
+                    old = abs(q) * rows.gross[i, 0 if q > 0.0 else 1, r]
+                # More of what has no bound is worse, less of it is not.
+                if new == np.inf and old == np.inf:
+                    c += 0.0 if abs(held) <= abs(q) else np.inf
+                elif old == np.inf:
+                    bounded = False
+                else:
+                    c += new - old
+        change[:, j] = c
+        after[:, j] = before[HIGH, j] + c if bounded else gross_sum(rows, r, trade)
 
 
 @jit
@@ -72,23 +145,32 @@ def tails_of(pnl, blocks, counts, p, worst, first, out):  # type: ignore[no-unty
 
 
 @jit
-def shrinking(quantity, kind, ticker, trades, empty, shrinks):  # type: ignore[no-untyped-def]
-    """Which trades only move positions towards 0 and sell no long that may cover a short.
+def shrinking(quantity, pending, kind, ticker, blocked, trades, empty, shrinks, enters):  # type: ignore[no-untyped-def]
+    """Of each trade: whether it is empty; whether it only moves positions towards 0 and sells no
+    long that may cover a short; and whether it has a leg in what may not be entered.
 
     Coarser than lot-for-lot cover, on the safe side: with a short of the same ticker and right
     held, a long of that kind is not sold; shares are not sold while a call is short, nor bought
-    back while a put is short.
+    back while a put is short. What working orders may close already is not there to be closed.
+
+    Args:
+        pending: (2, n) contracts that working orders may still sell (<= 0) and buy (>= 0).
+        blocked: (n,) instruments in which nothing is entered.
     """
     for a in range(trades.shape[0]):
-        is_empty, ok = True, True
+        is_empty, ok, entry = True, True, False
         for i in range(trades.shape[1]):
             lots, held = trades[a, i], quantity[i]
             if lots == 0.0:
                 continue
             is_empty = False
-            if not (lots * held < 0.0 and abs(lots) <= abs(held)):
+            entry |= not abs(lots) < np.inf
+            left = held + (pending[0, i] if held > 0.0 else pending[1, i])
+            closes = lots * held < 0.0 and left * held > 0.0 and abs(lots) <= abs(left)
+            if not closes:
+                entry |= blocked[i]
                 ok = False
-                break
+                continue
             right = kind[i] if kind[i] != 0 else (1 if held > 0.0 else -1)
             if held > 0.0 or kind[i] == 0:
                 for k in range(trades.shape[1]):
@@ -96,37 +178,43 @@ def shrinking(quantity, kind, ticker, trades, empty, shrinks):  # type: ignore[n
                         ok = False
         empty[a] = is_empty
         shrinks[a] = ok
+        enters[a] = entry
 
 
 @jit
-def admissible(before, change, after, low, high, empty, shrinks, linear, verdict):  # type: ignore[no-untyped-def]
+def admissible(before, change, after, low, high, empty, shrinks, enters, verdict):  # type: ignore[no-untyped-def]
     """The rule. verdict[a] = may candidate a be done, as far as the caps are concerned?
 
     For every measure the after-book is inside its cap, or the cap was already broken and the
-    after-book is no further outside and not past the other side. So the empty trade always
-    passes. Where a measure is Unknown (NaN, or too large for a float) a trade must besides shrink
-    the book. Every comparison is written so that a NaN fails it.
+    after-book is no further outside and not past the other side: the higher end of an interval
+    faces the upper cap, the lower end the lower one. So the empty trade always passes. Where a
+    capped measure cannot be computed at all (NaN) a trade must besides shrink the book, and
+    nothing is entered that has no price. Every comparison is written so that a NaN fails it.
 
     Args:
-        before: (M,); change, after: (A, M); low, high: (M,) caps, infinite where there is none.
-        empty, shrinks: (A,) of the trades.
-        linear: the first so many measures must be known even where they are not capped, so that
-            an instrument without a price is never entered.
+        before: (2, K); change, after: (A, 2, K); low, high: (K,) caps, infinite where there is
+            none.
+        empty, shrinks, enters: (A,) of the trades, see `shrinking`.
     """
     for a in range(after.shape[0]):
         ok, known = True, True
-        for j in range(before.size):
-            b, c, x = before[j], change[a, j], after[a, j]
+        for j in range(low.size):
             capped = low[j] > -np.inf or high[j] < np.inf
-            if not (abs(b) < np.inf and abs(c) < np.inf and abs(x) < np.inf):
-                known &= not (capped or j < linear)
+            if not capped:
+                # An exposure is finite, or has been without bound before.
+                sound = abs(after[a, LOW, j]) < np.inf and abs(after[a, HIGH, j]) < np.inf
+                was = abs(before[LOW, j]) < np.inf and abs(before[HIGH, j]) < np.inf
+                known &= sound or not was or j >= _FIRST_TAIL
                 continue
-            if not capped or (low[j] <= x and x <= high[j]):
+            fall, rise = change[a, LOW, j], change[a, HIGH, j]
+            least, most = after[a, LOW, j], after[a, HIGH, j]
+            if fall != fall or rise != rise or least != least or most != most:
+                known = False
                 continue
-            no_further_up = b > high[j] and c <= 0.0 and x >= low[j]
-            no_further_down = b < low[j] and c >= 0.0 and x <= high[j]
-            ok &= no_further_up or no_further_down
-        verdict[a] = empty[a] or (ok and (known or shrinks[a]))
+            up = most <= high[j] or (before[HIGH, j] > high[j] and rise <= 0.0)
+            down = low[j] <= least or (before[LOW, j] < low[j] and fall >= 0.0)
+            ok &= up and down
+        verdict[a] = empty[a] or (ok and not enters[a] and (known or shrinks[a]))
 
 
 # Rows of `MEASURES` that say how much a book may lose, capped or not.
@@ -134,10 +222,10 @@ TAIL_RISKS = [INDEX["es_1d"], INDEX["gap_loss"]]
 
 
 def lowers_risk(
-    before: NDArray[np.float64],
-    after: NDArray[np.float64],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
+    before: FloatArray,
+    after: FloatArray,
+    low: FloatArray,
+    high: FloatArray,
     warn: float,
     has_tails: bool,
 ) -> NDArray[np.bool_]:
@@ -147,20 +235,25 @@ def lowers_risk(
     max(before, warn) of its cap, and one of these strictly falls. Anything Unknown: False.
 
     Args:
-        before: (M,) or (A, M); after: (A, M).
+        before: (2, K) or (A, 2, K); after: (A, 2, K).
         has_tails: whether there are scenarios; without them only the caps are looked at.
     """
     capped = np.isfinite(low) | np.isfinite(high)
     # An uncapped measure that nothing computes (VaR without a history) is no obstacle.
-    used_before = utilisation(before[..., capped], low[capped], high[capped])
-    used_after = utilisation(after[:, capped], low[capped], high[capped])
+    used_before = used_of(before[..., capped], low[capped], high[capped])
+    used_after = used_of(after[..., capped], low[capped], high[capped])
     quiet = np.asarray((used_after <= np.maximum(used_before, warn)).all(axis=1))
     lower = (used_after < used_before).any(axis=1)
     if has_tails:
-        tail_before, tail_after = before[..., TAIL_RISKS], after[:, TAIL_RISKS]
+        tail_before, tail_after = before[..., LOW, TAIL_RISKS], after[:, LOW, TAIL_RISKS]
         quiet &= (tail_after >= tail_before).all(axis=1)
         lower |= (tail_after > tail_before).any(axis=1)
     return quiet & lower
 
 
-assert MEASURES[-1] == GAP[0]  # tails_of writes the gap last
+def used_of(interval: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
+    """(..., K) share of each cap in use, of intervals (..., 2, K)."""
+    return interval_utilisation((interval[..., LOW, :], interval[..., HIGH, :]), low, high)
+
+
+assert MEASURES[_FIRST_TAIL + 6] == GAP[0]  # tails_of writes the gap last

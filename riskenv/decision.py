@@ -13,7 +13,7 @@ from riskenv import canonical
 from riskenv.canonical import number
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.instruments import InstrumentTable
-from riskenv.measures import MEASURES
+from riskenv.measures import point
 from riskenv.portfolio_greeks import timestamp
 
 FloatArray = NDArray[np.float64]
@@ -33,6 +33,7 @@ class Verdict(enum.StrEnum):
 REASONS = {
     "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
     "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
+    "unknown_instrument": "{symbol} has no price that can be trusted, or entries in it are blocked",
     "rung_block_new": "the breaker is at {rung}: only reductions pass",
     "rung_reduce": "the breaker is at {rung}: the book is reduced first",
     "rung_flatten": "the breaker is at {rung}: the book is closed",
@@ -70,9 +71,10 @@ class Decision:
         row: row of the proposal that is to be done; asked: the one asked for.
         table: instruments of the columns.
         trades: (n,) signed contracts to be done.
-        before, after: (M,) measures of the book without and with them.
-        low, high: (M,) caps in force.
-        used_before, used_after: (M,) share of each cap in use.
+        names: (K,) of the measures: `riskenv.measures.MEASURES`, then the scoped ones.
+        before_interval, after_interval: (2, K) ends of each measure without and with them.
+        low, high: (K,) caps in force.
+        used_before, used_after: (K,) share of each cap in use.
         rung: the rung that held.
         reasons, alerts: () when the request passed unchanged.
         active: measures that this decision itself leaves further outside their cap; always empty
@@ -89,8 +91,9 @@ class Decision:
     asked: int
     table: InstrumentTable
     trades: FloatArray
-    before: FloatArray
-    after: FloatArray
+    names: tuple[str, ...]
+    before_interval: FloatArray
+    after_interval: FloatArray
     low: FloatArray
     high: FloatArray
     used_before: FloatArray
@@ -105,12 +108,26 @@ class Decision:
     config_digest: str
 
     @property
+    def before(self) -> FloatArray:
+        """(K,) measures of the book without the trades; NaN where the ends are not one."""
+        return point(self.before_interval)
+
+    @property
+    def after(self) -> FloatArray:
+        """(K,) measures of the book with the trades; NaN where the ends are not one."""
+        return point(self.after_interval)
+
+    @property
     def changed(self) -> bool:
         """Whether something other than the request is done."""
         return self.row != self.asked
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready. A measure that is Unknown, and a cap that does not exist, are None."""
+        """JSON-ready. A measure that is Unknown, and a cap that does not exist, are None.
+
+        A measure that is an interval has its ends under "before_interval" or "after_interval".
+        """
+        before, after = self.before, self.after
         return {
             "timestamp": timestamp(self.now),
             "now": self.now,
@@ -122,8 +139,10 @@ class Decision:
             },
             "measures": {
                 name: {
-                    "before": number(self.before[j]),
-                    "after": number(self.after[j]),
+                    "before": number(before[j]),
+                    "after": number(after[j]),
+                    **_ends("before_interval", self.before_interval[:, j]),
+                    **_ends("after_interval", self.after_interval[:, j]),
                     "cap_low": number(self.low[j]),
                     "cap_high": number(self.high[j]),
                     "headroom": number(self._headroom(j)),
@@ -131,7 +150,7 @@ class Decision:
                     "used_after": number(self.used_after[j]),
                     "verdict": self._measure_verdict(j),
                 }
-                for j, name in enumerate(MEASURES)
+                for j, name in enumerate(self.names)
             },
             "rung": self.rung.name,
             "reasons": [
@@ -149,17 +168,26 @@ class Decision:
 
     def _headroom(self, j: int) -> float:
         """What is left to the nearer cap; infinite where there is none."""
-        up = self.high[j] - self.after[j] if np.isfinite(self.high[j]) else np.inf
-        down = self.after[j] - self.low[j] if np.isfinite(self.low[j]) else np.inf
+        least, most = self.after_interval[:, j]
+        up = self.high[j] - most if np.isfinite(self.high[j]) else np.inf
+        down = least - self.low[j] if np.isfinite(self.low[j]) else np.inf
         return float(min(up, down))
 
     def _measure_verdict(self, j: int) -> str:
         if np.isinf(self.low[j]) and np.isinf(self.high[j]):
             return "uncapped"
-        if np.isnan(self.after[j]):
+        least, most = self.after_interval[:, j]
+        if np.isnan(least) or np.isnan(most):
             return "unknown"
-        return "inside" if self.low[j] <= self.after[j] <= self.high[j] else "outside"
+        return "inside" if self.low[j] <= least and most <= self.high[j] else "outside"
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: the same inputs give the same bytes, in training and live."""
         return canonical.to_bytes(self.to_dict())
+
+
+def _ends(key: str, ends: FloatArray) -> dict[str, Any]:
+    """{key: [low, high]} of an interval; nothing where its ends are one, or not known."""
+    if ends[0] == ends[1] or np.isnan(ends).any():
+        return {}
+    return {key: [number(ends[0]), number(ends[1])]}

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
+from riskenv.admissibility import used_of
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.decision import REASONS, Alert, Decision, Reason, Verdict
-from riskenv.measures import ACCOUNT, GREEKS, MEASURES, utilisation
+from riskenv.measures import ACCOUNT
 from riskenv.projection import Proposal
 from riskenv.selection import Candidates
 
@@ -30,15 +32,16 @@ def explain(
 ) -> Decision:
     """The decision to do `row`; `flaw` is the code of what is wrong with it, "" for nothing."""
     asked = proposal.asked
-    after = candidates.after[row]
-    used_after = utilisation(after, a.low, a.high)
+    used_after = used_of(candidates.interval[row], a.low, a.high)
     if row == asked and not flaw:
         verdict = Verdict.ALLOW
     elif a.reducing:
         verdict = Verdict.REDUCE
     else:
         verdict = Verdict.BLOCK if candidates.empty[row] else Verdict.RESIZE
-    reasons = [] if verdict is Verdict.ALLOW else _reasons(a, candidates, asked)
+    reasons = []
+    if verdict is not Verdict.ALLOW:
+        reasons = _reasons(a, candidates, asked, proposal.trades[asked])
     if flaw:
         reasons.append(Reason(flaw, "", REASONS[flaw]))
     # Outside and further out than before; what was Unknown before and after is not judged.
@@ -51,8 +54,9 @@ def explain(
         asked=asked,
         table=a.table,
         trades=proposal.trades[row],
-        before=a.before,
-        after=after,
+        names=a.names,
+        before_interval=a.interval,
+        after_interval=candidates.interval[row],
         low=a.low,
         high=a.high,
         used_before=a.used,
@@ -60,7 +64,7 @@ def explain(
         rung=a.rung,
         reasons=tuple(reasons),
         alerts=_alerts(a, flaw),
-        active=tuple(MEASURES[j] for j in np.flatnonzero(worse)),
+        active=tuple(a.names[j] for j in np.flatnonzero(worse)),
         passive=a.breached(),
         equity=a.equity,
         state=state,
@@ -68,35 +72,46 @@ def explain(
     )
 
 
-def _reasons(a: Assessment, candidates: Candidates, asked: int) -> list[Reason]:
+def _reasons(
+    a: Assessment, candidates: Candidates, asked: int, trade: NDArray[np.float64]
+) -> list[Reason]:
     """Why the request did not pass: the rung's rule, then each cap that it would break."""
     reasons = []
     code = _RUNG_REASONS.get(a.rung)
     if code is not None:
         reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name)))
-    after = candidates.after[asked]
-    used = utilisation(after, a.low, a.high)
-    for j, name in enumerate(MEASURES):
-        # An exposure must be known even where it has no cap.
-        unknown = not np.isfinite(after[j]) and (a.capped[j] or j < len(GREEKS))
-        if candidates.empty[asked] or not (unknown or (a.capped[j] and not used[j] <= 1.0)):
+    if candidates.empty[asked]:
+        return reasons
+    if candidates.enters[asked]:
+        for symbol in _entered(a, trade):
+            words = REASONS["unknown_instrument"].format(symbol=symbol)
+            reasons.append(Reason("unknown_instrument", symbol, words))
+    least, most = candidates.interval[asked]
+    used = used_of(candidates.interval[asked], a.low, a.high)
+    for j, name in enumerate(a.names):
+        if not a.capped[j] or used[j] <= 1.0:
             continue
-        if unknown:
+        if np.isnan(used[j]):
             words = REASONS["unknown_risk"].format(measure=name)
             reasons.append(Reason("unknown_risk", name, words))
         else:
-            cap = a.low[j] if after[j] < 0.0 else a.high[j]
-            words = REASONS["cap_exceeded"].format(
-                measure=name, asked=float(after[j]), cap=float(cap)
-            )
+            end, cap = (least[j], a.low[j]) if least[j] < a.low[j] else (most[j], a.high[j])
+            words = REASONS["cap_exceeded"].format(measure=name, asked=float(end), cap=float(cap))
             reasons.append(Reason("cap_exceeded", name, words))
     return reasons
+
+
+def _entered(a: Assessment, trade: NDArray[np.float64]) -> list[str]:
+    """Symbols of the legs that enter what is Unknown or blocked."""
+    held = a.portfolio.quantity
+    grows = ~(np.abs(held + trade) < np.abs(held)) & (trade != 0.0)
+    return [a.table.symbols[i] for i in np.flatnonzero(grows & (a.blocked | ~np.isfinite(trade)))]
 
 
 def _alerts(a: Assessment, flaw: str) -> tuple[Alert, ...]:
     loud = a.capped & ~(a.used < a.limits.warn) if a.rung >= Rung.WARN else np.zeros(0, dtype=bool)
     alerts = [
-        Alert("warning" if a.used[j] <= 1.0 else "critical", "cap_used", MEASURES[j])
+        Alert("warning" if a.used[j] <= 1.0 else "critical", "cap_used", a.names[j])
         for j in np.flatnonzero(loud)
     ]
     if a.rung >= Rung.BLOCK_NEW:

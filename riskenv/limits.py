@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from riskenv.config import Config
-from riskenv.measures import ACCOUNT, MEASURES, ONE_SIDED
+from riskenv.expiry_buckets import EXPIRY_BUCKETS
+from riskenv.margin import MarginRule
+from riskenv.measures import ACCOUNT, GAP, GROSS, MEASURES, ONE_SIDED, TAIL
 from riskenv.quote_rules import QuoteRules
 
 _Cap = Field(default=None, gt=0.0)
 
 
-class Caps(Config):
-    """Hard caps, each an absolute amount above 0; a missing one means no cap.
+class ScopeCaps(Config):
+    """Caps on sums over positions, each an absolute amount above 0; a missing one means no cap.
 
     delta in share-equivalents summed over tickers, dollar_delta in currency, gamma in delta per
     currency unit of spot, dollar_gamma in dollar delta per 1 % move, theta in currency of decay
     paid per calendar day (one-sided), vega in currency per vol point, rho in currency per 1 % of
     rate, vanna in delta and volga in vega per vol point, charm in delta per calendar day,
-    beta_delta in units of the index (`riskenv.exposures`); var, es, gap_loss, day_loss and drawdown
-    in currency of loss.
+    beta_delta in units of the index (`riskenv.exposures`). gross_delta, gross_dollar_delta and
+    notional are sums of sizes, contracts counts options and futures, margin is in currency
+    (`riskenv.gross_measures`).
     """
 
     delta: float | None = _Cap
@@ -35,6 +40,20 @@ class Caps(Config):
     volga: float | None = _Cap
     charm: float | None = _Cap
     beta_delta: float | None = _Cap
+    gross_delta: float | None = _Cap
+    gross_dollar_delta: float | None = _Cap
+    notional: float | None = _Cap
+    contracts: float | None = _Cap
+    margin: float | None = _Cap
+
+
+class Caps(ScopeCaps):
+    """Caps on the whole book: those of `ScopeCaps`, and losses, each in currency.
+
+    var and es over 1, 3 and 5 sessions, gap_loss over the scheduled jumps, day_loss since the
+    session before, drawdown from the high-water mark.
+    """
+
     var_1d: float | None = _Cap
     es_1d: float | None = _Cap
     var_3d: float | None = _Cap
@@ -46,11 +65,39 @@ class Caps(Config):
     drawdown: float | None = _Cap
 
 
+# In `RiskLimits.by_underlying`: each ticker that has no caps of its own.
+EACH = "*"
+# Caps that are amounts of money, and so may be a share of the equity.
+_OF_EQUITY = frozenset(
+    {
+        "dollar_delta",
+        "dollar_gamma",
+        "theta",
+        "vega",
+        "rho",
+        "volga",
+        "gross_dollar_delta",
+        "notional",
+        "margin",
+        *TAIL,
+        *GAP,
+        *ACCOUNT,
+    }
+)
+
+
 class RiskLimits(Config):
     """Caps and the levels of the circuit breaker around them.
 
     Attributes:
-        caps: the hard caps.
+        caps: the hard caps, absolute.
+        of_equity: hard caps as a share of the account's equity (0.02 is 2 %), of measures that are
+            money; where both are given the lower one holds. At or below an equity of 0, or where
+            it is Unknown, such a cap is 0.
+        by_underlying: ticker -> caps on its positions; "*" holds for each ticker without its own.
+        by_expiry: bucket of `PortfolioGreeks.by_expiry` ("0-1d", "1-7d", ...) -> caps.
+        by_strategy: tag -> caps on the positions of a strategy (`Portfolio.strategies`).
+        margin: what the margin measure asks per contract.
         warn: share of a cap at which the rung becomes WARN.
         extreme: share of a cap at which positions are reduced (an exposure) or everything is
             closed (day_loss, drawdown).
@@ -63,7 +110,7 @@ class RiskLimits(Config):
     Example:
         >>> from riskenv.config import load_config
         >>> limits = load_config(RiskLimits, {"caps": {"delta": 500, "theta": 300}})
-        >>> low, high = limits.bounds()
+        >>> low, high = limits.bounds(equity=1e6)
         >>> float(low[0]), float(high[0]), float(low[4]), float(high[4])
         (-500.0, 500.0, -300.0, inf)
         >>> load_config(RiskLimits, {"caps": {"delta": -1}})
@@ -74,6 +121,11 @@ class RiskLimits(Config):
     """
 
     caps: Caps
+    of_equity: Caps = Caps()
+    by_underlying: dict[str, ScopeCaps] = {}
+    by_expiry: dict[str, ScopeCaps] = {}
+    by_strategy: dict[str, ScopeCaps] = {}
+    margin: MarginRule = MarginRule()
     warn: float = Field(default=0.8, gt=0.0, lt=1.0)
     extreme: float = Field(default=1.25, gt=1.0)
     release: float = Field(default=0.9, gt=0.0, lt=1.0)
@@ -89,21 +141,58 @@ class RiskLimits(Config):
             )
         return self
 
-    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(M,) lowest and (M,) highest allowed value of each measure; infinite where uncapped."""
-        return self._bounds_of(MEASURES)
+    @model_validator(mode="after")
+    def _shares_of_money(self) -> RiskLimits:
+        for name in type(self.of_equity).model_fields:
+            if getattr(self.of_equity, name) is not None and name not in _OF_EQUITY:
+                raise ValueError(
+                    f"of_equity.{name}: not an amount of money; allowed: "
+                    f"{', '.join(sorted(_OF_EQUITY))}"
+                )
+        return self
 
-    def account_bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    @model_validator(mode="after")
+    def _known_scopes(self) -> RiskLimits:
+        unknown = sorted(set(self.by_expiry) - set(EXPIRY_BUCKETS))
+        if unknown:
+            raise ValueError(
+                f"by_expiry: got {', '.join(map(repr, unknown))}; allowed: "
+                f"{', '.join(EXPIRY_BUCKETS)}"
+            )
+        if "" in self.by_underlying or "" in self.by_strategy:
+            raise ValueError("by_underlying, by_strategy: got ''; allowed: a ticker, a tag")
+        return self
+
+    def bounds(self, equity: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(M,) lowest and (M,) highest allowed value of each measure; infinite where uncapped.
+
+        Args:
+            equity: of the account, for caps that are a share of it.
+        """
+        return self._bounds_of(MEASURES, equity)
+
+    def capped(self) -> NDArray[np.bool_]:
+        """(M,) measures with a cap on the whole book."""
+        low, high = self.bounds(equity=1.0)
+        return np.isfinite(low) | np.isfinite(high)
+
+    def account_bounds(self, equity: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The same for `riskenv.measures.ACCOUNT`."""
-        return self._bounds_of(ACCOUNT)
+        return self._bounds_of(ACCOUNT, equity)
 
-    def _bounds_of(self, names: tuple[str, ...]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        caps = [getattr(self.caps, name) for name in names]
-        low = np.array([-np.inf if cap is None else -cap for cap in caps])
-        high = np.array(
-            [
-                np.inf if cap is None or name in ONE_SIDED else cap
-                for name, cap in zip(names, caps, strict=True)
-            ]
-        )
+    def _bounds_of(
+        self, names: tuple[str, ...], equity: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        money = equity if equity > 0.0 else 0.0  # NaN, too, is none
+        low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
+        for j, name in enumerate(names):
+            cap = getattr(self.caps, name)
+            share = getattr(self.of_equity, name)
+            amount = min(
+                math.inf if cap is None else cap, math.inf if share is None else share * money
+            )
+            if name not in GROSS:
+                low[j] = -amount
+            if name not in ONE_SIDED:
+                high[j] = amount
         return low, high

@@ -2,7 +2,8 @@
 
 Every array over measures in the layer runs in this order. Linear measures are sums of quantity
 times a per-contract number; tail measures are functions of the book's P&L in scenarios and are
-zero or negative (a loss is negative).
+zero or negative (a loss is negative). Gross measures are sums of sizes. Where the book holds what
+is Unknown or has working orders, a linear measure is an interval.
 """
 
 from __future__ import annotations
@@ -27,10 +28,14 @@ GREEKS = (
 LINEAR = (*GREEKS, "beta_delta")
 TAIL = ("var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d")
 GAP = ("gap_loss",)
+# Sums of sizes, whatever the side: convex in the book, and capped from above only.
+GROSS = ("gross_delta", "gross_dollar_delta", "notional", "contracts", "margin")
 # What the account already lost: no trade changes these, so they drive the rung and never a verdict.
 ACCOUNT = ("day_loss", "drawdown")
 
-MEASURES = LINEAR + TAIL + GAP
+MEASURES = LINEAR + TAIL + GAP + GROSS
+# Measures that may be capped within a scope: a ticker, an expiry bucket, a strategy.
+SCOPED = LINEAR + GROSS
 INDEX = {name: j for j, name in enumerate(MEASURES)}
 HORIZONS = (1, 3, 5)
 
@@ -58,3 +63,31 @@ def utilisation(
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         used = value / bound
     return np.where((value == 0.0) & (bound == 0.0), 0.0, np.abs(used))
+
+
+def point(interval: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(..., K) the number where both ends of (..., 2, K) are one, else NaN.
+
+    Example:
+        >>> point(np.array([[1.0, -2.0], [1.0, 3.0]])).tolist()
+        [1.0, nan]
+    """
+    low, high = interval[..., 0, :], interval[..., 1, :]
+    return np.where(low == high, low, np.nan)
+
+
+def interval_utilisation(
+    value: tuple[NDArray[np.float64], NDArray[np.float64]],
+    low: NDArray[np.float64],
+    high: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Share of each cap in use by whichever end of an interval uses more; NaN where either is.
+
+    Example:
+        >>> ends = np.array([-9.0]), np.array([2.0])
+        >>> interval_utilisation(ends, np.array([-10.0]), np.array([10.0])).tolist()
+        [0.9]
+    """
+    least, most = value
+    used = utilisation(least, low, high)
+    return used if most is least else np.maximum(used, utilisation(most, low, high))

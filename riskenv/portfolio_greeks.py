@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,16 @@ from numpy.typing import NDArray
 
 from riskenv.canonical import number
 from riskenv.compilation import jit
+from riskenv.expiry_buckets import EXPIRY_BUCKETS, expiry_bucket
 from riskenv.exposure_bounds import exposure_bounds
 from riskenv.exposures import ExposureRows, exposures
-from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND
+from riskenv.instruments import NS_PER_SECOND
 from riskenv.market import Market
 from riskenv.measures import LINEAR
 from riskenv.portfolio import Portfolio
 from riskenv.quote_quality import UNKNOWN_REASONS
 
 FloatArray = NDArray[np.float64]
-
-# Calendar days to settlement at which `PortfolioGreeks.by_expiry` divides, the last one open.
-EXPIRY_DAYS = (1.0, 7.0, 30.0, 90.0, 365.0)
 
 
 @jit
@@ -148,25 +145,9 @@ class PortfolioGreeks:
         """Ticker -> (11,) net."""
         return dict(zip(self.market.table.underlyings, self.net, strict=True))
 
-    def by_expiry(self, days: Sequence[float] = EXPIRY_DAYS) -> dict[str, FloatArray]:
-        """Bucket -> (11,) net: "underlying", "expired", "0-1d", "1-7d", ..., "365d+".
-
-        An option is in the first bucket whose upper end, in calendar days to settlement, it does
-        not exceed. Buckets in which nothing is held are left out.
-
-        Raises:
-            ValueError: days that do not rise from above 0.
-        """
-        edges = np.array([0.0, *days])
-        if not (np.diff(edges) > 0.0).all():
-            raise ValueError(f"days: got {tuple(days)!r}; allowed: rising numbers above 0")
-        table = self.market.table
-        left = (table.expiry - self.market.now) / NS_PER_DAY
-        bucket = np.where(table.kind == 0, 0, 1 + np.searchsorted(edges, left, side="left"))
-        names = ["underlying", "expired"]
-        names += [f"{a:g}-{z:g}d" for a, z in pairwise(edges)]
-        names += [f"{edges[-1]:g}d+"]
-        return self._by(bucket, names)
+    def by_expiry(self) -> dict[str, FloatArray]:
+        """Bucket of `riskenv.expiry_buckets` -> (11,) net, where anything is held."""
+        return self._by(expiry_bucket(self.market.table, self.market.now), EXPIRY_BUCKETS)
 
     def by_strategy(self) -> dict[str, FloatArray]:
         """Tag -> (11,) net, and "" for what belongs to no strategy, if there is any."""

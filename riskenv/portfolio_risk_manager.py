@@ -10,29 +10,41 @@ evaluation and the live gate call exactly these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import tails_of
+from riskenv.admissibility import tails_of, used_of
 from riskenv.assessment import Assessment
+from riskenv.book_rows import (
+    Rows,
+    ScopedCap,
+    cap_bounds,
+    gross_sum,
+    rows_of,
+    scoped_caps,
+    strategy_books,
+)
 from riskenv.canonical import digest
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
 from riskenv.config import ConfigError
 from riskenv.decision import Decision
 from riskenv.events import Event
 from riskenv.explanation import explain
+from riskenv.exposure_bounds import exposure_bounds
 from riskenv.factor_history import FactorHistory
 from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor
+from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES, TAIL, utilisation
 from riskenv.portfolio import Portfolio
-from riskenv.portfolio_greeks import aggregate_greeks, book_sums, column_sums, group_sums
+from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
+from riskenv.quote_quality import NOT_COMPUTABLE
 from riskenv.risk_matrices import MatrixCache, RiskMatrices
 from riskenv.scenarios import ScenarioSet, historical_scenarios
 from riskenv.selection import allowed_rows, evaluate, replacement
@@ -74,15 +86,16 @@ class PortfolioRiskManager:
         self.history = history
         self.var = var or VarConfig()
         self.monitor = GapRiskMonitor(events, event_policy or EventPolicy(), sessions)
-        self._low, self._high = limits.bounds()
-        self._account_low, self._account_high = limits.account_bounds()
+        self._scoped: dict[tuple[str, ...], tuple[ScopedCap, ...]] = {}
         if history is None:
-            for name in (*TAIL, *GAP):
-                if getattr(limits.caps, name) is not None:
-                    raise ConfigError(
-                        f"caps.{name}: got {getattr(limits.caps, name)}; a tail cap needs a "
-                        "factor history to compute the measure from (history=...)"
-                    )
+            for where in ("caps", "of_equity"):
+                for name in (*TAIL, *GAP):
+                    cap = getattr(getattr(limits, where), name)
+                    if cap is not None:
+                        raise ConfigError(
+                            f"{where}.{name}: got {cap}; a tail cap needs a factor history to "
+                            "compute the measure from (history=...)"
+                        )
         self._cache_bytes = cache_bytes
         self._cache = MatrixCache(self._scenarios_at, cache_bytes)
         self.config_digest = digest(
@@ -126,17 +139,11 @@ class PortfolioRiskManager:
             external_flow: money paid in (> 0) or out since the last call.
 
         Raises:
-            ValueError: the portfolio and the market are over different tables, the portfolio has
-                working orders, or time went back.
+            ValueError: the portfolio and the market are over different tables, or time went back.
             CalendarRangeError: `market.now` lies outside the session calendar.
         """
         if portfolio.table is not market.table:
             raise ValueError("portfolio, market: must be over the same InstrumentTable object")
-        if portfolio.working is not None:
-            raise ValueError(
-                f"working: got {len(portfolio.working)} working orders; allowed: none, because "
-                "caps are judged on positions and the trade alone"
-            )
         market = market.under(self.limits.quotes)
         session = self.sessions.session_of(market.now)
         equity = _equity(portfolio, market)
@@ -147,21 +154,31 @@ class PortfolioRiskManager:
         matrices = self._cache.matrices(market)
         scenarios = self._cache.scenarios(market.now)
         bounds, counts = self._blocks(scenarios)
-        before, base_pnl = self._measures(portfolio, matrices, bounds, counts, scenarios)
+        scoped = self._scoped_caps(market.table.underlyings)
+        X = matrices.X[matrices.rows]
+        rows, blocked = self._rows(portfolio, market, X, scoped)
+        interval, base_pnl = self._measures(
+            portfolio, rows, len(scoped), matrices, bounds, counts, scenarios
+        )
 
         window = self.monitor.window(market.now)
-        low, high = self._low * window.cap_multiplier, self._high * window.cap_multiplier
-        used = utilisation(before, low, high)
-        account = utilisation(np.array([day_loss, drawdown]), self._account_low, self._account_high)
-        demanded = self._rung(used, account, window, 1.0)
-        released = self._rung(used, account, window, self.limits.release)
+        low, high = cap_bounds(self.limits, scoped, equity)
+        low, high = low * window.cap_multiplier, high * window.cap_multiplier
+        used = used_of(interval, low, high)
+        account = utilisation(
+            np.array([day_loss, drawdown]), *self.limits.account_bounds(equity)
+        )
         capped = np.isfinite(low) | np.isfinite(high)
-        if np.isnan(used[capped]).any() or np.isnan(account).any():
+        demanded = self._rung(used[capped], account, window, 1.0)
+        released = self._rung(used[capped], account, window, self.limits.release)
+        loose = rows.loose[portfolio.quantity != 0.0].any()
+        if loose or np.isnan(used[capped]).any() or np.isnan(account).any():
             released = max(released, state.rung)  # a missing quote is no recovery
         state = climb(state, demanded, released, self.limits)
         return state, Assessment(
-            portfolio, market, before, low, high, used, state.rung, window,
-            equity, day_loss, drawdown, matrices, base_pnl, bounds, counts,
+            portfolio, market, (*MEASURES, *(cap.name for cap in scoped)), interval, low, high,
+            used, state.rung, window, equity, day_loss, drawdown,
+            rows, strategy_books(scoped), matrices, base_pnl, bounds, counts, blocked,
             self.limits, self.var.tail_probability,
         )  # fmt: skip
 
@@ -173,39 +190,72 @@ class PortfolioRiskManager:
         counts = [tail_count(int(size), self.var.tail_probability) for size in sizes]
         return scenarios.bounds, np.array(counts, dtype=np.int64)
 
+    def _scoped_caps(self, underlyings: tuple[str, ...]) -> tuple[ScopedCap, ...]:
+        if underlyings not in self._scoped:
+            self._scoped[underlyings] = scoped_caps(self.limits, underlyings)
+        return self._scoped[underlyings]
+
+    def _rows(
+        self, portfolio: Portfolio, market: Market, X: FloatArray, scoped: Sequence[ScopedCap]
+    ) -> tuple[Rows, NDArray[np.bool_]]:
+        """The sums of the book, and the instruments in which nothing may be entered."""
+        table = market.table
+        unknown = np.isnan(X[:, 0])
+        blocked = unknown
+        ends = (X, X)
+        if unknown.any():
+            held = portfolio.quantity != 0.0
+            if portfolio.working is not None:
+                held |= portfolio.working.any(axis=0)
+            # A quote can be one while the Greeks of it cannot be computed, or disagree.
+            code = np.where(market.unknown_code == 0, NOT_COMPUTABLE, market.unknown_code)
+            ends = exposure_bounds(market, np.where(unknown & held, code, 0))
+            blocked = unknown.copy()
+            for i in np.flatnonzero(unknown & held):
+                blocked |= (table.underlying_index == table.underlying_index[i]) & (
+                    table.expiry == table.expiry[i]
+                )
+        weights = gross_weights(market, X, self.limits.margin, ends)
+        return rows_of(portfolio, market, X, ends, weights, scoped), blocked
+
     def _measures(
         self,
         portfolio: Portfolio,
+        rows: Rows,
+        scoped: int,
         matrices: RiskMatrices,
         bounds: NDArray[np.int64],
         counts: NDArray[np.int64],
         scenarios: ScenarioSet | None,
     ) -> tuple[FloatArray, FloatArray]:
-        before = np.empty(len(MEASURES))
+        """(2, K) the book's measures, and (S,) its scenario P&L, working orders at their worst."""
+        interval = np.empty((2, len(MEASURES) + scoped))
+        interval[0, rows.net_at] = rows.settled_low + rows.open_low
+        interval[1, rows.net_at] = rows.settled_high + rows.open_high
+        nothing = np.zeros(len(portfolio.quantity))
+        for r, at in enumerate(rows.gross_at):
+            interval[:, at] = gross_sum(rows, r, nothing)
         base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
-        quantity, rows = portfolio.quantity, matrices.rows
-        table = portfolio.table
-        net = np.zeros((len(table.underlyings), len(LINEAR)))
-        group_sums(
-            quantity, matrices.X, rows, table.underlying_index, 0, len(table), net,
-            np.zeros_like(net),
-        )  # fmt: skip
-        column_sums(net, before[: len(LINEAR)])
-        book_sums(quantity, matrices.P, rows, base_pnl)
+        book_sums(portfolio.quantity, matrices.P, matrices.rows, base_pnl)
+        for order in () if portfolio.working is None else portfolio.working:
+            fill = np.empty_like(base_pnl)
+            book_sums(order, matrices.P, matrices.rows, fill)
+            base_pnl += np.minimum(fill, 0.0)
         worst = np.empty(int(counts.max()))
         p = self.var.tail_probability
-        tails_of(base_pnl, bounds, counts, p, worst, len(LINEAR), before)
+        tails_of(base_pnl, bounds, counts, p, worst, len(LINEAR), interval[0])
+        tails = slice(len(LINEAR), len(LINEAR) + len(TAIL) + len(GAP))
         if scenarios is None:
-            before[len(LINEAR) :] = np.nan
-        return before, base_pnl
+            interval[0, tails] = np.nan
+        interval[1, tails] = interval[0, tails]
+        return interval, base_pnl
 
     def _rung(
-        self, used: FloatArray, account: FloatArray, window: EventWindow, level: float
+        self, exposure: FloatArray, account: FloatArray, window: EventWindow, level: float
     ) -> Rung:
-        """The rung called for, every threshold scaled by `level`. NaN fails each comparison."""
+        """The rung called for by shares of caps in use, every threshold scaled by `level`. NaN
+        fails each comparison."""
         limits = self.limits
-        capped = np.isfinite(self._low) | np.isfinite(self._high)
-        exposure = used[capped]
         if not (account <= limits.extreme * level).all():
             return Rung.BLOCK_NEW if np.isnan(account).any() else Rung.FLATTEN
         known = exposure[~np.isnan(exposure)]
@@ -229,7 +279,7 @@ class PortfolioRiskManager:
         """
         if state.rung > assessment.rung:  # halted since it was assessed
             assessment = replace(assessment, rung=state.rung)
-        candidates = evaluate(assessment, proposal.trades)
+        candidates = evaluate(assessment, proposal.trades, proposal.strategy)
         allowed = allowed_rows(assessment, proposal, candidates)
         row, flaw = proposal.asked, ""
         if not allowed[row]:
@@ -240,7 +290,7 @@ class PortfolioRiskManager:
 
     def mask(self, assessment: Assessment, proposal: Proposal) -> NDArray[np.bool_]:
         """(A,) rows that `decide` would do unchanged if they were asked for; never all False."""
-        candidates = evaluate(assessment, proposal.trades)
+        candidates = evaluate(assessment, proposal.trades, proposal.strategy)
         allowed = allowed_rows(assessment, proposal, candidates)
         if not allowed.any():
             row, _ = replacement(assessment, proposal, candidates, allowed)
@@ -257,7 +307,7 @@ class PortfolioRiskManager:
         """VaR of the held book against its limits (before any event tightening)."""
         var = a.before[[INDEX[f"var_{h}d"] for h in HORIZONS]]
         es = a.before[[INDEX[f"es_{h}d"] for h in HORIZONS]]
-        limit = -self._low[[INDEX[f"var_{h}d"] for h in HORIZONS]]
+        limit = -self.limits.bounds(a.equity)[0][[INDEX[f"var_{h}d"] for h in HORIZONS]]
         return VarReport(var, es, limit, self.limits.warn, self.var.tail_probability, a.day_loss)
 
     def report(self, a: Assessment) -> dict[str, Any]:

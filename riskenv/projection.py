@@ -30,6 +30,7 @@ class Proposal:
         trades: (A, n) signed contracts, in the order of the market's table.
         asked: row that was asked for.
         forced: (A, n) the part of each row that is a reduction put before the rest; None = none.
+        strategy: the tag that the trades belong to; "" = none.
 
     Raises:
         ValueError: shapes that do not match, or `asked` outside the rows.
@@ -40,6 +41,7 @@ class Proposal:
     trades: FloatArray
     asked: int = 0
     forced: FloatArray | None = None
+    strategy: str = ""
 
     def __post_init__(self) -> None:
         trades = np.array(self.trades, dtype=np.float64)

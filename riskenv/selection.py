@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import TAIL_RISKS, admissible, lowers_risk, measure, shrinking
+from riskenv.admissibility import (
+    TAIL_RISKS,
+    admissible,
+    lowers_risk,
+    measure,
+    shrinking,
+    used_of,
+)
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.market import Market
-from riskenv.measures import GREEKS, MEASURES, utilisation
+from riskenv.measures import LINEAR, point
 from riskenv.projection import Proposal
 
 FloatArray = NDArray[np.float64]
@@ -23,21 +31,36 @@ class Candidates:
     """What A candidate trades make of the book.
 
     Attributes:
-        after: (A, M) measures with the trade done.
+        interval: (A, 2, K) ends of each measure with the trade done.
         admissible: (A,) verdict of the trust kernel.
         empty: (A,) the trade is nothing; shrinks: (A,) it only moves positions towards 0.
-        closes: (A,) it closes the whole book.
+        closes: (A,) it closes the whole book; enters: (A,) it enters what is Unknown or blocked.
     """
 
-    after: FloatArray
+    interval: FloatArray
     admissible: BoolArray
     empty: BoolArray
     shrinks: BoolArray
     closes: BoolArray
+    enters: BoolArray
+
+    @cached_property
+    def after(self) -> FloatArray:
+        """(A, K) measures with the trade done; NaN where the two ends are not one."""
+        return point(self.interval)
+
+    @cached_property
+    def unsound(self) -> BoolArray:
+        """(A,) rows whose exposures are not even bounded."""
+        exposures = self.interval[:, :, : len(LINEAR)]
+        return np.asarray(np.isnan(exposures).any(axis=(1, 2)))
 
 
-def evaluate(a: Assessment, trades: FloatArray) -> Candidates:
+def evaluate(a: Assessment, trades: FloatArray, strategy: str = "") -> Candidates:
     """Measure (A, n) trades against the assessed book and put them to the trust kernel.
+
+    Args:
+        strategy: the tag that the trades belong to; "" = none.
 
     Raises:
         ValueError: the trades have not one column per instrument of the market's table.
@@ -48,21 +71,26 @@ def evaluate(a: Assessment, trades: FloatArray) -> Candidates:
             "instrument of the market's table"
         )
     count, m, table = len(trades), a.matrices, a.table
-    change, after = np.empty((count, len(MEASURES))), np.empty((count, len(MEASURES)))
-    empty, shrinks, verdict = (np.empty(count, dtype=np.bool_) for _ in range(3))
+    change, after = (np.empty((count, 2, len(a.names))) for _ in range(2))
+    empty, shrinks, enters, verdict = (np.empty(count, dtype=np.bool_) for _ in range(4))
     measure(
-        m.X, m.P, m.rows, a.before, a.base_pnl, trades, a.bounds, a.counts,
-        a.tail_probability, change, after,
+        a.rows, m.P, m.rows, a.book_of(strategy), a.interval, a.base_pnl, trades, a.bounds,
+        a.counts, a.tail_probability, change, after,
     )  # fmt: skip
     quantity = a.portfolio.quantity
-    shrinking(quantity, table.kind, table.underlying_index, trades, empty, shrinks)
+    shrinking(
+        quantity, a.pending, table.kind, table.underlying_index, a.blocked, trades, empty,
+        shrinks, enters,
+    )  # fmt: skip
     # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
     # where the sums would leave a rounding residue that looks like a new loss.
     closes = ~empty & (trades == -quantity).all(axis=1)
-    after[closes] = 0.0
-    shrinks |= closes
-    admissible(a.before, change, after, a.low, a.high, empty, shrinks, len(GREEKS), verdict)
-    return Candidates(after, verdict, empty, shrinks, closes)
+    if a.portfolio.working is None:
+        after[closes] = 0.0
+        change[closes] = -a.interval
+        shrinks |= closes
+    admissible(a.interval, change, after, a.low, a.high, empty, shrinks, enters, verdict)
+    return Candidates(after, verdict, empty, shrinks, closes, enters)
 
 
 def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
@@ -102,9 +130,9 @@ def replacement(
             shortfall = _shortfall(a, proposal, candidates)
             best = shortfall <= np.min(shortfall[passing])
             return _first_least(distance, passing & best), "flatten_unresolved"
-    used = utilisation(candidates.after, a.low, a.high)[:, a.capped]
+    used = used_of(candidates.interval, a.low, a.high)[:, a.capped]
     violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
-    unknown = ~np.isfinite(candidates.after[:, : len(GREEKS)]).all(axis=1)
+    unknown = candidates.enters | candidates.unsound
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
     best = violation <= np.min(violation)
     return _first_least(distance, best), "least_violating"
@@ -113,13 +141,12 @@ def replacement(
 def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolArray:
     """(A,) non-empty rows that lower risk from `before`, or close the book; where risk is Unknown,
     or nothing says how much there is, rows that shrink."""
-    lowers = lowers_risk(before, candidates.after, a.low, a.high, a.limits.warn, a.has_tails)
+    lowers = lowers_risk(before, candidates.interval, a.low, a.high, a.limits.warn, a.has_tails)
     seen = a.capped.copy()
     judged = a.has_tails or bool(seen.any())
-    seen[: len(GREEKS)] = True
     seen[TAIL_RISKS] |= a.has_tails
-    unknown = ~np.isfinite(candidates.after[:, seen]).all(axis=1) | (not judged)
-    unknown |= ~np.isfinite(before[..., seen]).all(axis=-1)
+    unknown = ~np.isfinite(candidates.interval[..., seen]).all(axis=(1, 2)) | (not judged)
+    unknown |= ~np.isfinite(before[..., seen]).all(axis=(-2, -1)) | a.loose
     reduces = candidates.closes | np.where(unknown, candidates.shrinks, lowers)
     return np.asarray(~candidates.empty & reduces)
 
@@ -127,13 +154,13 @@ def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolA
 def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
     """(A,) admissible rows that are empty or reduce; a forced part must do so by itself, and
     what follows it must reduce what it leaves."""
-    passing = candidates.admissible & (candidates.empty | _reduces(a, candidates, a.before))
+    passing = candidates.admissible & (candidates.empty | _reduces(a, candidates, a.interval))
     if proposal.forced is None:
         return passing
-    first = evaluate(a, proposal.forced)
+    first = evaluate(a, proposal.forced, proposal.strategy)
     alone = (proposal.trades == proposal.forced).all(axis=1)
-    passing &= first.empty | (first.admissible & _reduces(a, first, a.before))
-    passing &= first.empty | alone | _reduces(a, candidates, first.after)
+    passing &= first.empty | (first.admissible & _reduces(a, first, a.interval))
+    passing &= first.empty | alone | _reduces(a, candidates, first.interval)
     return passing
 
 
@@ -146,7 +173,7 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
         notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, 1e6)
         with np.errstate(over="ignore"):
             return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
-    used = utilisation(candidates.after, a.low, a.high)
+    used = used_of(candidates.interval, a.low, a.high)
     over = np.maximum(used - a.limits.release, 0.0)
     # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
     broken = a.used > 1.0

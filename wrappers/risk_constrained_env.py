@@ -158,8 +158,7 @@ class RiskConstrainedEnv(
         self._assessment: Assessment | None = None
         self._recording: Recording | None = None
         self.last_decision: Decision | None = None
-        low, high = self.manager.limits.bounds()
-        self._observed = np.flatnonzero(np.isfinite(low) | np.isfinite(high))
+        self._observed = np.flatnonzero(self.manager.limits.capped())
         self._observe_risk = observe_risk
         if observe_risk:
             self.observation_space = self._extended_space(env.observation_space)

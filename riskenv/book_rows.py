@@ -1,0 +1,228 @@
+"""The sums that caps are put on, as rows over instruments: of the whole book and of its scopes.
+
+A net row adds quantity times exposure; a gross row adds sizes, weighted by side. A scope (a ticker,
+an expiry bucket) keeps the instruments in it and drops the rest; a strategy keeps its own part of
+the positions. All rows together are what `riskenv.admissibility.measure` works on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.compilation import jit
+from riskenv.expiry_buckets import EXPIRY_BUCKETS, expiry_bucket
+from riskenv.limits import EACH, RiskLimits, ScopeCaps
+from riskenv.market import Market
+from riskenv.measures import GROSS, LINEAR, MEASURES, ONE_SIDED, SCOPED
+from riskenv.portfolio import Portfolio
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedCap:
+    """One cap on one measure within one scope: kind "underlying", "expiry" or "strategy"."""
+
+    measure: str
+    kind: str
+    scope: str
+    cap: float
+
+    @property
+    def name(self) -> str:
+        """As decisions list it: "vega[SPX]"."""
+        return f"{self.measure}[{self.scope}]"
+
+
+def scoped_caps(limits: RiskLimits, underlyings: Sequence[str]) -> tuple[ScopedCap, ...]:
+    """Every scoped cap that bears on a book over these tickers, in a fixed order."""
+    out: list[ScopedCap] = []
+
+    def add(kind: str, scope: str, caps: ScopeCaps) -> None:
+        for measure in SCOPED:
+            cap = getattr(caps, measure)
+            if cap is not None:
+                out.append(ScopedCap(measure, kind, scope, cap))
+
+    each = limits.by_underlying.get(EACH)
+    for ticker in underlyings:
+        caps = limits.by_underlying.get(ticker, each)
+        if caps is not None:
+            add("underlying", ticker, caps)
+    for bucket in EXPIRY_BUCKETS:
+        if bucket in limits.by_expiry:
+            add("expiry", bucket, limits.by_expiry[bucket])
+    for tag in sorted(limits.by_strategy):
+        add("strategy", tag, limits.by_strategy[tag])
+    return tuple(out)
+
+
+def strategy_books(scoped: Sequence[ScopedCap]) -> dict[str, int]:
+    """Tag -> its place in `Rows.books`, of each strategy that has caps."""
+    tags = dict.fromkeys(cap.scope for cap in scoped if cap.kind == "strategy")
+    return {tag: place for place, tag in enumerate(tags, start=1)}
+
+
+class Rows(NamedTuple):
+    """A net rows and G gross rows over n instruments; a plain tuple of arrays, for compiled loops.
+
+    Attributes:
+        net: (n, A) exposures, 0 where they are Unknown or outside the row's scope.
+        low, high: (n, A) bounds where they are Unknown, else 0.
+        gross: (n, 2, G) weights of a long and of a short contract.
+        net_at, gross_at: (A,), (G,) the row's place among the K measures.
+        books: (B, n) signed positions: of the whole book, then of each capped strategy.
+        net_book, gross_book: (A,), (G,) the book that a row adds up.
+        loose: (n,) instruments of which some number is Unknown.
+        settled_low, settled_high: (A,) sums over what is known, with working orders' ends.
+        open_low, open_high: (A,) ends of the sums over what is Unknown.
+        pending: (G,) what working orders may add to a gross row.
+    """
+
+    net: FloatArray
+    low: FloatArray
+    high: FloatArray
+    gross: FloatArray
+    net_at: NDArray[np.int64]
+    gross_at: NDArray[np.int64]
+    books: FloatArray
+    net_book: NDArray[np.int64]
+    gross_book: NDArray[np.int64]
+    loose: NDArray[np.bool_]
+    settled_low: FloatArray
+    settled_high: FloatArray
+    open_low: FloatArray
+    open_high: FloatArray
+    pending: FloatArray
+
+
+def cap_bounds(
+    limits: RiskLimits, scoped: Sequence[ScopedCap], equity: float
+) -> tuple[FloatArray, FloatArray]:
+    """(K,) lowest and (K,) highest allowed value of each measure, the scoped ones last."""
+    low, high = limits.bounds(equity)
+    scoped_low = [-np.inf if s.measure in GROSS else -s.cap for s in scoped]
+    scoped_high = [np.inf if s.measure in ONE_SIDED else s.cap for s in scoped]
+    return np.append(low, scoped_low), np.append(high, scoped_high)
+
+
+def rows_of(
+    portfolio: Portfolio,
+    market: Market,
+    X: FloatArray,
+    bounds: tuple[FloatArray, FloatArray],
+    weights: FloatArray,
+    scoped: Sequence[ScopedCap],
+) -> Rows:
+    """The rows of a book at a market.
+
+    Args:
+        X: (n, 11) exposures, NaN where Unknown; bounds: their (low, high) there.
+        weights: (n, 2, 5) of `riskenv.gross_measures`.
+    """
+    missing = np.isnan(X)
+    net = np.where(missing, 0.0, X)
+    low, high = (np.where(missing, bound, 0.0) for bound in bounds)
+    # Without a beta alone, an instrument has bounds for nothing but that.
+    bare = missing[:, -1] & ~missing[:, 0]
+    low[bare, -1], high[bare, -1] = -np.inf, np.inf
+    net_at = list(range(len(LINEAR)))
+    gross_at = list(range(len(MEASURES) - len(GROSS), len(MEASURES)))
+    tags = strategy_books(scoped)
+    nothing = np.zeros(len(market.table))
+    books = [portfolio.quantity, *(portfolio.strategies.get(tag, nothing) for tag in tags)]
+    net_book, gross_book = [0] * len(LINEAR), [0] * len(GROSS)
+    nets, grosses = [], []
+    for k, cap in enumerate(scoped):
+        book = tags[cap.scope] if cap.kind == "strategy" else 0
+        member = _members(market, cap)
+        place = len(MEASURES) + k
+        if cap.measure in GROSS:
+            grosses.append((GROSS.index(cap.measure), member))
+            gross_at.append(place)
+            gross_book.append(book)
+        else:
+            nets.append((LINEAR.index(cap.measure), member))
+            net_at.append(place)
+            net_book.append(book)
+    if nets:
+        net, low, high = (
+            np.column_stack([m, *(np.where(member, m[:, j], 0.0) for j, member in nets)])
+            for m in (net, low, high)
+        )
+    if grosses:
+        more = [np.where(member[:, None], weights[:, :, j], 0.0) for j, member in grosses]
+        weights = np.concatenate([weights, np.stack(more, axis=2)], axis=2)
+    a, g = net.shape[1], weights.shape[2]
+    rows = Rows(
+        net, low, high, weights, np.array(net_at), np.array(gross_at), np.stack(books),
+        np.array(net_book), np.array(gross_book), missing.any(axis=1),
+        *(np.zeros(a) for _ in range(4)), np.zeros(g),
+    )  # fmt: skip
+    orders = np.zeros((0, len(market.table))) if portfolio.working is None else portfolio.working
+    _add_up(rows, market.table.underlying_index, len(market.table.underlyings), orders)
+    return rows
+
+
+def _members(market: Market, cap: ScopedCap) -> NDArray[np.bool_]:
+    """(n,) instruments that a scope holds; a strategy may hold any."""
+    table = market.table
+    if cap.kind == "underlying":
+        return np.asarray(table.underlying_index == table.underlyings.index(cap.scope))
+    if cap.kind == "expiry":
+        return np.asarray(expiry_bucket(table, market.now) == EXPIRY_BUCKETS.index(cap.scope))
+    return np.ones(len(table), dtype=bool)
+
+
+@jit
+def _add_up(rows, ticker, tickers, orders):  # type: ignore[no-untyped-def]
+    """Fill the sums of `rows`, first within each ticker and then over tickers, in order."""
+    n, a = rows.net.shape
+    within = np.zeros((tickers, a))
+    for i in range(n):
+        for r in range(a):
+            q = rows.books[rows.net_book[r], i]
+            if q != 0.0:
+                within[ticker[i], r] += q * rows.net[i, r]
+                if rows.loose[i]:
+                    rows.open_low[r] += min(q * rows.low[i, r], q * rows.high[i, r])
+                    rows.open_high[r] += max(q * rows.low[i, r], q * rows.high[i, r])
+    for u in range(tickers):
+        for r in range(a):
+            rows.settled_low[r] += within[u, r]
+            rows.settled_high[r] += within[u, r]
+    for k in range(orders.shape[0]):
+        for r in range(a):
+            # A working order has no strategy, so it counts in each.
+            least, most = 0.0, 0.0
+            for i in range(n):
+                q = orders[k, i]
+                if q != 0.0:
+                    low, high = rows.net[i, r], rows.net[i, r]
+                    if rows.loose[i]:
+                        low, high = low + rows.low[i, r], high + rows.high[i, r]
+                    least += min(q * low, q * high)
+                    most += max(q * low, q * high)
+            rows.settled_low[r] += min(least, 0.0)
+            rows.settled_high[r] += max(most, 0.0)
+        for r in range(rows.pending.size):
+            for i in range(n):
+                q = orders[k, i]
+                if q != 0.0:
+                    rows.pending[r] += abs(q) * rows.gross[i, 0 if q > 0.0 else 1, r]
+
+
+@jit
+def gross_sum(rows, r, trades):  # type: ignore[no-untyped-def]
+    """Gross row r of its book with `trades` (n,) done, working orders filled."""
+    total = rows.pending[r]
+    for i in range(trades.size):
+        q = rows.books[rows.gross_book[r], i] + trades[i]
+        if q != 0.0:
+            total += abs(q) * rows.gross[i, 0 if q > 0.0 else 1, r]
+    return total
