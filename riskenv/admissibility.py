@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.book_rows import gross_sum
-from riskenv.compilation import jit
+from riskenv.compilation import inline, jit
 from riskenv.measures import GAP, INDEX, LINEAR, MEASURES, interval_utilisation
 from riskenv.var_calculator import tail_of
 
@@ -145,9 +145,10 @@ def tails_of(pnl, blocks, counts, p, worst, first, out):  # type: ignore[no-unty
 
 
 @jit
-def shrinking(quantity, pending, kind, ticker, blocked, trades, empty, shrinks, enters):  # type: ignore[no-untyped-def]
+def shrinking(quantity, pending, kind, ticker, blocked, trades, empty, shrinks, touches):  # type: ignore[no-untyped-def]
     """Of each trade: whether it is empty; whether it only moves positions towards 0 and sells no
-    long that may cover a short; and whether it has a leg in what may not be entered.
+    long that may cover a short; and whether it has a leg in what is blocked, or one that is not
+    finite.
 
     Coarser than lot-for-lot cover, on the safe side: with a short of the same ticker and right
     held, a long of that kind is not sold; shares are not sold while a call is short, nor bought
@@ -155,20 +156,19 @@ def shrinking(quantity, pending, kind, ticker, blocked, trades, empty, shrinks, 
 
     Args:
         pending: (2, n) contracts that working orders may still sell (<= 0) and buy (>= 0).
-        blocked: (n,) instruments in which nothing is entered.
+        blocked: (n,) instruments that are only left.
     """
     for a in range(trades.shape[0]):
-        is_empty, ok, entry = True, True, False
+        is_empty, ok, touched = True, True, False
         for i in range(trades.shape[1]):
             lots, held = trades[a, i], quantity[i]
             if lots == 0.0:
                 continue
             is_empty = False
-            entry |= not abs(lots) < np.inf
+            touched |= blocked[i] or not abs(lots) < np.inf
             left = held + (pending[0, i] if held > 0.0 else pending[1, i])
             closes = lots * held < 0.0 and left * held > 0.0 and abs(lots) <= abs(left)
             if not closes:
-                entry |= blocked[i]
                 ok = False
                 continue
             right = kind[i] if kind[i] != 0 else (1 if held > 0.0 else -1)
@@ -178,23 +178,32 @@ def shrinking(quantity, pending, kind, ticker, blocked, trades, empty, shrinks, 
                         ok = False
         empty[a] = is_empty
         shrinks[a] = ok
-        enters[a] = entry
+        touches[a] = touched
+
+
+@inline
+def inside_or_no_further(was_low, was_high, fall, rise, least, most, low, high):  # type: ignore[no-untyped-def]
+    """Whether a measure of ends (least, most), which a trade moved by (fall, rise), is inside
+    [low, high], or on each side that it was broken on no further out."""
+    up = most <= high or (was_high > high and rise <= 0.0)
+    down = low <= least or (was_low < low and fall >= 0.0)
+    return up and down
 
 
 @jit
-def admissible(before, change, after, low, high, empty, shrinks, enters, verdict):  # type: ignore[no-untyped-def]
+def admissible(before, change, after, low, high, empty, shrinks, touches, verdict):  # type: ignore[no-untyped-def]
     """The rule. verdict[a] = may candidate a be done, as far as the caps are concerned?
 
     For every measure the after-book is inside its cap, or the cap was already broken and the
     after-book is no further outside and not past the other side: the higher end of an interval
     faces the upper cap, the lower end the lower one. So the empty trade always passes. Where a
-    capped measure cannot be computed at all (NaN) a trade must besides shrink the book, and
-    nothing is entered that has no price. Every comparison is written so that a NaN fails it.
+    capped measure cannot be computed at all (NaN), or a leg touches what has no price, a trade
+    must besides shrink the book. Every comparison is written so that a NaN fails it.
 
     Args:
         before: (2, K); change, after: (A, 2, K); low, high: (K,) caps, infinite where there is
             none.
-        empty, shrinks, enters: (A,) of the trades, see `shrinking`.
+        empty, shrinks, touches: (A,) of the trades, see `shrinking`.
     """
     for a in range(after.shape[0]):
         ok, known = True, True
@@ -211,10 +220,10 @@ def admissible(before, change, after, low, high, empty, shrinks, enters, verdict
             if fall != fall or rise != rise or least != least or most != most:
                 known = False
                 continue
-            up = most <= high[j] or (before[HIGH, j] > high[j] and rise <= 0.0)
-            down = low[j] <= least or (before[LOW, j] < low[j] and fall >= 0.0)
-            ok &= up and down
-        verdict[a] = empty[a] or (ok and not enters[a] and (known or shrinks[a]))
+            ok &= inside_or_no_further(
+                before[LOW, j], before[HIGH, j], fall, rise, least, most, low[j], high[j]
+            )
+        verdict[a] = empty[a] or (ok and ((known and not touches[a]) or shrinks[a]))
 
 
 # Rows of `MEASURES` that say how much a book may lose, capped or not.

@@ -33,7 +33,7 @@ class Verdict(enum.StrEnum):
 REASONS = {
     "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
     "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
-    "unknown_instrument": "{symbol} has no price that can be trusted, or entries in it are blocked",
+    "unknown_instrument": "{symbol} is Unknown, or beside what is: positions in it are only closed",
     "rung_block_new": "the breaker is at {rung}: only reductions pass",
     "rung_reduce": "the breaker is at {rung}: the book is reduced first",
     "rung_flatten": "the breaker is at {rung}: the book is closed",

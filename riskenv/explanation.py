@@ -82,8 +82,8 @@ def _reasons(
         reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name)))
     if candidates.empty[asked]:
         return reasons
-    if candidates.enters[asked]:
-        for symbol in _entered(a, trade):
+    if candidates.touches[asked] and not candidates.shrinks[asked]:
+        for symbol in _blocked_legs(a, trade):
             words = REASONS["unknown_instrument"].format(symbol=symbol)
             reasons.append(Reason("unknown_instrument", symbol, words))
     least, most = candidates.interval[asked]
@@ -101,11 +101,10 @@ def _reasons(
     return reasons
 
 
-def _entered(a: Assessment, trade: NDArray[np.float64]) -> list[str]:
-    """Symbols of the legs that enter what is Unknown or blocked."""
-    held = a.portfolio.quantity
-    grows = ~(np.abs(held + trade) < np.abs(held)) & (trade != 0.0)
-    return [a.table.symbols[i] for i in np.flatnonzero(grows & (a.blocked | ~np.isfinite(trade)))]
+def _blocked_legs(a: Assessment, trade: NDArray[np.float64]) -> list[str]:
+    """Symbols of the legs in what is Unknown or blocked, or that are not finite."""
+    legs = (trade != 0.0) & (a.blocked | ~np.isfinite(trade))
+    return [a.table.symbols[i] for i in np.flatnonzero(legs)]
 
 
 def _alerts(a: Assessment, flaw: str) -> tuple[Alert, ...]:

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import measure
 from riskenv.lot_rows import TIE, closing, pnl_of, products, rows_of, steps_of, trade_of, wanted
 from riskenv.lot_search import Book, Rows, Steps, judge, relax, search
+from riskenv.point_measures import measure_points
 from riskenv.selection import ordered_sum
 
 FloatArray = NDArray[np.float64]
@@ -231,7 +231,7 @@ def _greedy(book: Book, steps: Steps, lots: FloatArray) -> FloatArray:
 
     def distance(trades: FloatArray, bare: FloatArray) -> tuple[FloatArray, FloatArray]:
         change, after = np.empty((2, len(trades), len(low)))
-        measure(
+        measure_points(
             book.X, book.P, book.rows, at, pnl, trades, book.blocks, book.counts, book.p, change,
             after,
         )  # fmt: skip

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import admissible, measure, shrinking
 from riskenv.compilation import jit
+from riskenv.point_measures import admissible_points, measure_points, shrinking_points
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -108,16 +108,16 @@ def judge(book, trades, after, allowed, violation):  # type: ignore[no-untyped-d
     count, n, m = trades.shape[0], book.quantity.size, book.before.size
     change = np.empty((count, m))
     empty, shrinks = np.empty(count, dtype=np.bool_), np.empty(count, dtype=np.bool_)
-    measure(
+    measure_points(
         book.X, book.P, book.rows, book.before, book.base_pnl, trades, book.blocks, book.counts,
         book.p, change, after,
     )  # fmt: skip
-    shrinking(book.quantity, book.kind, book.ticker, trades, empty, shrinks)
+    shrinking_points(book.quantity, book.kind, book.ticker, trades, empty, shrinks)
     for a in range(count):
         if not empty[a] and (trades[a] == -book.quantity).all():
             shrinks[a] = True
             after[a] = 0.0  # exactly nothing is left, whatever the sums leave as a residue
-    admissible(
+    admissible_points(
         book.before, change, after, book.low, book.high, empty, shrinks, book.X.shape[1], allowed
     )
     for a in range(count):

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import admissible, measure, tails_of
+from riskenv.admissibility import tails_of
 from riskenv.compilation import inline, jit
+from riskenv.point_measures import admissible_points, measure_points
 
 FloatArray = NDArray[np.float64]
 
@@ -283,11 +284,11 @@ def _fits(trade, inside):  # type: ignore[no-untyped-def]
             return False
     change, after = np.empty((1, caps.shape[1])), np.empty((1, caps.shape[1]))
     no, verdict = np.zeros(1, dtype=np.bool_), np.zeros(1, dtype=np.bool_)
-    measure(
+    measure_points(
         exposures, pnl, np.arange(trade.size), caps[0], base_pnl, trade.reshape(1, -1), blocks,
         counts, p, change, after,
     )  # fmt: skip
-    admissible(caps[0], change, after, caps[1], caps[2], no, no, 0, verdict)
+    admissible_points(caps[0], change, after, caps[1], caps[2], no, no, 0, verdict)
     return verdict[0]
 
 

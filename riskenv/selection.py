@@ -34,7 +34,7 @@ class Candidates:
         interval: (A, 2, K) ends of each measure with the trade done.
         admissible: (A,) verdict of the trust kernel.
         empty: (A,) the trade is nothing; shrinks: (A,) it only moves positions towards 0.
-        closes: (A,) it closes the whole book; enters: (A,) it enters what is Unknown or blocked.
+        closes: (A,) it closes the whole book; touches: (A,) it has a leg in what is Unknown or blocked.
     """
 
     interval: FloatArray
@@ -42,7 +42,7 @@ class Candidates:
     empty: BoolArray
     shrinks: BoolArray
     closes: BoolArray
-    enters: BoolArray
+    touches: BoolArray
 
     @cached_property
     def after(self) -> FloatArray:
@@ -72,7 +72,7 @@ def evaluate(a: Assessment, trades: FloatArray, strategy: str = "") -> Candidate
         )
     count, m, table = len(trades), a.matrices, a.table
     change, after = (np.empty((count, 2, len(a.names))) for _ in range(2))
-    empty, shrinks, enters, verdict = (np.empty(count, dtype=np.bool_) for _ in range(4))
+    empty, shrinks, touches, verdict = (np.empty(count, dtype=np.bool_) for _ in range(4))
     measure(
         a.rows, m.P, m.rows, a.book_of(strategy), a.interval, a.base_pnl, trades, a.bounds,
         a.counts, a.tail_probability, change, after,
@@ -80,7 +80,7 @@ def evaluate(a: Assessment, trades: FloatArray, strategy: str = "") -> Candidate
     quantity = a.portfolio.quantity
     shrinking(
         quantity, a.pending, table.kind, table.underlying_index, a.blocked, trades, empty,
-        shrinks, enters,
+        shrinks, touches,
     )  # fmt: skip
     # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
     # where the sums would leave a rounding residue that looks like a new loss.
@@ -89,8 +89,8 @@ def evaluate(a: Assessment, trades: FloatArray, strategy: str = "") -> Candidate
         after[closes] = 0.0
         change[closes] = -a.interval
         shrinks |= closes
-    admissible(a.interval, change, after, a.low, a.high, empty, shrinks, enters, verdict)
-    return Candidates(after, verdict, empty, shrinks, closes, enters)
+    admissible(a.interval, change, after, a.low, a.high, empty, shrinks, touches, verdict)
+    return Candidates(after, verdict, empty, shrinks, closes, touches)
 
 
 def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
@@ -132,7 +132,7 @@ def replacement(
             return _first_least(distance, passing & best), "flatten_unresolved"
     used = used_of(candidates.interval, a.low, a.high)[:, a.capped]
     violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
-    unknown = candidates.enters | candidates.unsound
+    unknown = candidates.touches | candidates.unsound
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
     best = violation <= np.min(violation)
     return _first_least(distance, best), "least_violating"

@@ -36,14 +36,18 @@ value = small | st.sampled_from([np.nan, np.inf, -np.inf])
 cap = st.sampled_from([0.5, 1.0, 1.5, 2.0, np.inf])
 
 
-def verdict(before, change, low, high, empty=False, shrinks=False) -> bool:
-    before, change = np.array(before, float), np.array([change], float)
+def verdict(before, change, low, high, empty=False, shrinks=False, touches=False) -> bool:
+    """Of points (M,), or of intervals (2, M)."""
+    before, change = (
+        np.stack([x, x]) if x.ndim == 1 else x
+        for x in (np.array(before, float), np.array(change, float))
+    )
     out = np.empty(1, dtype=np.bool_)
     with np.errstate(invalid="ignore"):
         after = before + change
     admissible(
-        before, change, after, np.array(low), np.array(high),
-        np.array([empty]), np.array([shrinks]), len(LINEAR), out,
+        before, change[None], after[None], np.array(low), np.array(high),
+        np.array([empty]), np.array([shrinks]), np.array([touches]), out,
     )  # fmt: skip
     return bool(out[0])
 
@@ -74,12 +78,19 @@ def by_the_rule(before, change, low, high, shrinks) -> bool:
     """The rule as a person would say it, measure by measure."""
     for j, (b, c, lo, hi) in enumerate(zip(before, change, low, high, strict=True)):
         x, capped = b + c, np.isfinite(lo) or np.isfinite(hi)
-        if not np.isfinite([b, c, x]).all():
-            if (capped or j < len(LINEAR)) and not shrinks:
+        if not capped:
+            unsound = j < len(LINEAR) and np.isfinite(b) and not np.isfinite(x)
+            if unsound and not shrinks:  # a trade of exposures that nothing bounds
+                return False
+            continue
+        if np.isnan([c, x]).any():
+            if not shrinks:
                 return False
             continue
         inside = lo <= x <= hi
         outside_before = b < lo or b > hi
+        if np.isinf(b) and b == x and c == 0.0:  # without bound, and no worse
+            continue
         other_side = (b > hi and x < lo) or (b < lo and x > hi)
         further = max(x - hi, lo - x) > max(b - hi, lo - b)
         if not inside and not (outside_before and not further and not other_side):
@@ -97,6 +108,34 @@ def test_the_kernel_is_the_rule_as_it_is_said(before, change, low, high, shrinks
     with np.errstate(invalid="ignore"):
         wanted = by_the_rule(before, change, low, high, shrinks)
     assert verdict(before, change, low, high, shrinks=shrinks) == wanted
+
+
+@BROAD
+@given(vectors(value, 0.0), vectors(value, 0.0), vectors(value, 0.0), vectors(value, 0.0),
+       vectors(cap, np.inf), vectors(cap, np.inf), st.booleans())  # fmt: skip
+def test_an_interval_passes_only_where_each_of_its_points_does(
+    one, two, fall, rise, low, high, shrinks
+) -> None:
+    """Its ends bound where the measure may lie, before and after: no point in it is denied."""
+    ends = np.array([np.minimum(one, two), np.maximum(one, two)])
+    change = np.array([fall, rise])
+    low = [-x for x in low]
+    if verdict(ends, change, low, high, shrinks=shrinks):
+        for end in range(2):
+            inside_now = (ends[end] >= low) & (ends[end] <= high)
+            x = ends[end] + change[end]
+            with np.errstate(invalid="ignore"):
+                fine = ~(x < low) & ~(x > high)
+            capped = np.isfinite(low) | np.isfinite(high)
+            known = ~np.isnan(change).any(axis=0) & ~np.isnan(ends + change).any(axis=0)
+            # Where this very end was inside its cap, it still is.
+            assert (fine | ~inside_now | ~capped | ~known).all()
+
+
+def test_nothing_is_entered_that_has_no_price() -> None:
+    nothing, none = [0.0] * M, [np.inf] * M
+    assert verdict(nothing, nothing, np.negative(none), none)
+    assert not verdict(nothing, nothing, np.negative(none), none, touches=True)
 
 
 @FAST

@@ -26,7 +26,7 @@ from riskenv import (
     aggregate_greeks,
     load_config,
 )
-from riskenv.measures import LINEAR, MEASURES, utilisation
+from riskenv.measures import GAP, GROSS, MEASURES, TAIL, utilisation
 from riskenv.projection import closing_trades, radial
 from riskenv.var_calculator import VarConfig
 
@@ -170,6 +170,11 @@ def test_what_is_held_or_traded_must_be_quoted() -> None:
         ({"caps": {}, "release": 0.7}, "release"),
         ({"caps": {}, "dwell_sessions": -1}, "dwell_sessions"),
         ({}, "caps"),
+        ({"caps": {}, "of_equity": {"delta": 0.1}}, "of_equity.delta"),
+        ({"caps": {}, "by_underlying": {"SPX": {"var_1d": 5.0}}}, "by_underlying.SPX.var_1d"),
+        ({"caps": {}, "by_expiry": {"2d": {"vega": 5.0}}}, "by_expiry"),
+        ({"caps": {}, "by_strategy": {"": {"vega": 5.0}}}, "by_strategy"),
+        ({"caps": {}, "by_underlying": {"*": {"vega": -5.0}}}, "by_underlying"),
     ],
 )
 def test_a_degenerate_limit_is_refused_by_key(limits, key) -> None:
@@ -177,22 +182,32 @@ def test_a_degenerate_limit_is_refused_by_key(limits, key) -> None:
         load_config(RiskLimits, limits)
 
 
-@pytest.mark.parametrize("name", [*MEASURES[len(LINEAR) :]])
+@pytest.mark.parametrize("name", [*TAIL, *GAP])
 def test_a_tail_cap_without_a_history_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match=f"caps.{name}"):
         PortfolioRiskManager(RiskLimits(caps=Caps(**{name: 1.0})), SESSIONS)
 
 
-@pytest.mark.parametrize(
-    ("name", "two_sided"), [(n, n not in ("theta", *MEASURES[len(LINEAR) :])) for n in MEASURES]
-)
-def test_which_caps_have_two_sides(name: str, two_sided: bool) -> None:
-    low, high = RiskLimits(caps=Caps(**{name: 7.0})).bounds()
+@pytest.mark.parametrize("name", MEASURES)
+def test_which_side_of_a_measure_a_cap_is_on(name: str) -> None:
+    low, high = RiskLimits(caps=Caps(**{name: 7.0})).bounds(equity=1.0)
     j = MEASURES.index(name)
-    assert (low[j], high[j]) == (-7.0, 7.0 if two_sided else np.inf)
+    down = -np.inf if name in GROSS else -7.0
+    up = np.inf if name in ("theta", *TAIL, *GAP) else 7.0
+    assert (low[j], high[j]) == (down, up)
     others = np.arange(len(MEASURES)) != j
     assert np.isinf(low[others]).all()
     assert np.isinf(high[others]).all()
+
+
+@pytest.mark.parametrize(
+    ("equity", "vega"), [(1e6, 5_000.0), (1e5, 1_000.0), (0.0, 0.0), (-5.0, 0.0), (np.nan, 0.0)]
+)
+def test_a_cap_that_is_a_share_of_equity_falls_with_it_to_nothing(equity, vega) -> None:
+    limits = RiskLimits(caps=Caps(vega=5_000.0), of_equity=Caps(vega=0.01))
+    low, high = limits.bounds(equity)
+    j = MEASURES.index("vega")
+    assert (low[j], high[j]) == (-vega, vega)
 
 
 def test_utilisation_at_the_edges() -> None:

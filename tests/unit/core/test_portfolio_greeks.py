@@ -443,17 +443,6 @@ def test_at_ten_on_the_day_of_settlement_theta_is_still_per_calendar_day() -> No
     assert (later - point["value"]) * 24 * 60 == pytest.approx(point["theta"], rel=3e-3)
 
 
-def test_expiry_buckets_can_be_chosen_and_must_rise() -> None:
-    greeks = aggregate_greeks(*chain_book())
-    assert set(greeks.by_expiry((20.0, 35.0))) == {"underlying", "0-20d", "20-35d", "35d+"}
-    for days in ((), (0.0,), (5.0, 5.0), (5.0, 1.0), (math.nan,)):
-        if days:
-            with pytest.raises(ValueError, match="days: got"):
-                greeks.by_expiry(days)
-        else:
-            assert set(greeks.by_expiry(days)) == {"underlying", "0d+"}
-
-
 def test_futures_add_nothing_to_equity_and_options_on_them_do() -> None:
     future = Instrument("ES", multiplier=50.0, on_future=True)
     option = Instrument("ES", "C", 100.0, PM, 50.0, on_future=True)
@@ -499,13 +488,14 @@ def test_a_working_order_in_what_is_unknown_adds_its_bounds() -> None:
     assert 10.0 + 300.0 * per_point(call)["delta"] < high <= 310.0
 
 
-def test_caps_are_not_judged_while_orders_work() -> None:
+def test_caps_are_judged_with_the_orders_that_work() -> None:
     book, market = chain_book(working=[{CHAIN[0]: 1.0}, {CHAIN[1]: 1.0}])
-    manager = PortfolioRiskManager(RiskLimits(caps=Caps(delta=1e9)), SESSIONS)
-    with pytest.raises(ValueError, match="working: got 2 working orders; allowed: none"):
-        manager.assess(FRESH, book, market)
-    book, market = chain_book(working=[])
-    manager.assess(FRESH, book, market)
+    _, a = PortfolioRiskManager(RiskLimits(caps=Caps(delta=1e9)), SESSIONS).assess(
+        FRESH, book, market
+    )
+    low, high = aggregate_greeks(book, market).interval
+    np.testing.assert_allclose(a.interval[:, : len(LINEAR)], [low, high], rtol=1e-12)
+    assert (high > low).any()
 
 
 # --- unknown --------------------------------------------------------------------------------------
