@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.exposures import pricing_columns
+from riskenv.exposures import RATE_STEP, pricing_columns
 from riskenv.market import Market
 from riskenv.measures import LINEAR
+from riskenv.pricing.black_scholes import LARGEST_EXPONENT
 from riskenv.pricing.greek_bounds import RHO, greek_bounds
 from riskenv.pricing.option_greeks import option_greeks
 from riskenv.quote_quality import BETA, FX, FX_INVALID, MARKET_INVALID, SPOT, SPOT_STALE
@@ -57,10 +58,12 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
         np.where(trusted, spot_paid, np.nan), strike, years, rate, held_at, sign > 0.0,
         rules.unknown_vol_low, rules.unknown_vol_high, american=table.american[rows],
     )  # fmt: skip
-    # The right alone bounds delta, by the discounting of a negative yield.
+    # The right alone bounds delta, by the discounting of a negative yield, if that is known.
     with np.errstate(over="ignore", invalid="ignore"):
-        growth = np.exp(np.maximum((carry - rate) * years, 0.0))
-    largest = np.where(growth >= 1.0, growth, np.inf)  # NaN: no bound
+        growth = np.exp(np.maximum(-held_at * years, 0.0))
+        sound = np.abs(rate * years) <= LARGEST_EXPONENT
+        sound &= np.abs(held_at * years) <= LARGEST_EXPONENT
+    largest = np.where(sound, growth, np.inf)
     least[0] = np.maximum(least[0], np.where(sign > 0.0, 0.0, -largest))
     most[0] = np.minimum(most[0], np.where(sign > 0.0, largest, 0.0))
     f = table.on_future[rows]
@@ -108,7 +111,8 @@ def _rho_on_future(
 
     rho = -E[u e^{-ru} payoff] / 100 for the time u of exercise. European: u = T, -T V / 100, and V
     grows with the volatility. American: u <= T, and V is at most e^{max(rT, 0)} times the European
-    one, because the payoff of a martingale, convex, is worth the more the later it is.
+    one, because the payoff of a martingale, convex, is worth the more the later it is. Its rho is a
+    difference between rates `RATE_STEP` to either side, where V grows by e^{T RATE_STEP} at most.
     """
     worth = [
         option_greeks(future, strike, years, rate, 0.0, vol, is_call).price
@@ -116,7 +120,7 @@ def _rho_on_future(
     ]
     left = np.maximum(years, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        growth = np.where(american, np.exp(np.maximum(rate * left, 0.0)), 1.0)
+        growth = np.where(american, np.exp(np.maximum(rate * left, 0.0) + RATE_STEP * left), 1.0)
         least = -0.01 * left * growth * worth[1] * (1.0 + _ROUNDING)
         most = np.where(american, 0.0, -0.01 * left * worth[0] * (1.0 - _ROUNDING))
     return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), 0.0, most)

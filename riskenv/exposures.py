@@ -204,7 +204,7 @@ class ExposureRows:
 
 
 # Rate moves up and down by this for the rho of an American option on a future.
-_RATE_STEP = 1e-4
+RATE_STEP = 1e-4
 
 
 def _american(columns: FloatArray, on_future: NDArray[np.bool_]) -> FloatArray:
@@ -222,9 +222,9 @@ def _american(columns: FloatArray, on_future: NDArray[np.bool_]) -> FloatArray:
     g = greeks_of(columns)
     if on_future.any():
         up, down = columns[:, on_future], columns[:, on_future]
-        up[3] += _RATE_STEP
-        down[3] -= _RATE_STEP
-        g[5, on_future] = 0.01 * (greeks_of(up)[0] - greeks_of(down)[0]) / (2.0 * _RATE_STEP)
+        up[3] += RATE_STEP
+        down[3] -= RATE_STEP
+        g[5, on_future] = 0.01 * (greeks_of(up)[0] - greeks_of(down)[0]) / (2.0 * RATE_STEP)
     return g
 
 
