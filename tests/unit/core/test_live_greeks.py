@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from vollib.black_scholes_merton import black_scholes_merton
 
@@ -139,7 +139,7 @@ def tick(rng: np.random.Generator, now: int, feed: bool) -> Quotes:
     return Quotes(TABLE.underlyings[u], spot, bid, ask, vol, now - late, given)
 
 
-@FAST
+@settings(FAST, max_examples=60)
 @given(st.integers(0, 100_000), st.lists(st.sampled_from("uuuuah"), min_size=1, max_size=8))
 def test_any_sequence_ends_in_the_bits_of_a_fresh_aggregation(seed: int, steps: list[str]) -> None:
     rng = np.random.default_rng(seed)
