@@ -1,171 +1,290 @@
 """Gap-risk monitor: scheduled events that tighten caps, block entries and force reductions.
 
 Time to an event is counted in session closes that come strictly before it: 0 closes means that
-this is the last chance to act. An event is invisible before its `known_at`.
+this is the last chance to act. An event is invisible before its `known_at`, and gone once it is
+withdrawn. What nobody knows counts against the book: see `EventWindow.cautions`.
 """
 
 from __future__ import annotations
 
 import bisect
+import datetime
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from operator import attrgetter
-from typing import Any
+from typing import Any, Protocol
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from riskenv.config import Config
+from riskenv.event_policy import ACTIONS, EventPolicy, EventRule, NeededDate
+from riskenv.event_window import ActiveRule, EventWindow, UndatedTicker, UnknownDays
 from riskenv.events import Event
 from riskenv.instruments import NS_PER_SECOND
-from riskenv.scenarios import GapJump
-from riskenv.sessions import CalendarRangeError, Sessions
+from riskenv.portfolio_greeks import timestamp
+from riskenv.sessions import Sessions
+
+__all__ = [
+    "ActiveRule",
+    "EventPolicy",
+    "EventRule",
+    "EventWindow",
+    "GapRiskMonitor",
+    "NeededDate",
+    "UnknownDays",
+    "recommended_action",
+]
+
+IntArray = NDArray[np.int64]
+
+_EVER, _NEVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+_NS_PER_MINUTE = 60 * NS_PER_SECOND
+# Twenty sessions, the longest rule, span at most this many calendar days.
+_FARTHEST_DAYS = 35
 
 
-class EventRule(Config):
-    """What one type of event does to the caps.
-
-    Attributes:
-        event_type: the type it applies to, as in `Event.event_type`.
-        sessions_before: the rule holds at the last this many closes before the event, and from
-            the moment that leaves no more of them.
-        cap_multiplier: factor on every exposure and tail cap meanwhile.
-        block_new: only reductions pass meanwhile.
-        reduce: a book outside the tightened caps is reduced at once, not merely kept from growing.
-        gap_log_return: size of the jump, tried up and down, as a log return; 0 = none.
-        gap_log_vol_change: log change of implied volatility that comes with the jump.
-    """
-
-    event_type: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    sessions_before: int = Field(ge=1, le=20)
-    cap_multiplier: float = Field(default=1.0, gt=0.0, le=1.0)
-    block_new: bool = False
-    reduce: bool = False
-    gap_log_return: float = Field(default=0.0, ge=0.0, lt=1.0)
-    gap_log_vol_change: float = Field(default=0.0, ge=-1.0, le=2.0)
-
-
-class EventPolicy(Config):
-    """Rules by event type, and how far ahead the report looks."""
-
-    rules: tuple[EventRule, ...] = ()
-    report_days: int = Field(default=10, ge=1, le=60)
-    time_zone: str = "America/New_York"
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveRule:
-    """A rule in force, for one event, with the closes left before it."""
-
-    event: Event
-    rule: EventRule
-    closes_before: int
+class Unknowable(Protocol):
+    """Days that no source covers: `riskenv.data.UnknownSpan`, or the like of it."""
 
     @property
-    def action(self) -> str:
-        if self.rule.reduce:
-            return "reduce_size"
-        if self.rule.block_new:
-            return "block_new"
-        return "tighten" if self.rule.cap_multiplier < 1.0 else "watch"
-
-
-@dataclass(frozen=True)
-class EventWindow:
-    """What the calendar says at one instant.
-
-    Attributes:
-        active: rules in force.
-        upcoming: known events within the policy's report window, each with its rule if it has one.
-        calendar_unknown: the session calendar ends before an event's time can be counted: fail
-            towards caution, entries are blocked.
-    """
-
-    active: tuple[ActiveRule, ...] = ()
-    upcoming: tuple[tuple[Event, EventRule | None], ...] = ()
-    calendar_unknown: bool = False
-
+    def event_type(self) -> str: ...
     @property
-    def cap_multiplier(self) -> float:
-        return min((a.rule.cap_multiplier for a in self.active), default=1.0)
-
+    def symbol(self) -> str: ...
     @property
-    def block_new(self) -> bool:
-        return self.calendar_unknown or any(a.rule.block_new for a in self.active)
-
+    def first(self) -> datetime.date: ...
     @property
-    def reduce(self) -> bool:
-        return any(a.rule.reduce for a in self.active)
-
+    def last(self) -> datetime.date: ...
     @property
-    def jumps(self) -> tuple[GapJump, ...]:
-        """Up and down jump of every active event, each once."""
-        return tuple(
-            dict.fromkeys(
-                GapJump(a.event.symbol, sign * a.rule.gap_log_return, a.rule.gap_log_vol_change)
-                for a in self.active
-                if a.rule.gap_log_return > 0.0
-                for sign in (-1.0, 1.0)
-            )
-        )
+    def reason(self) -> str: ...
 
 
 class GapRiskMonitor:
     """Looks up what is scheduled around an instant; pure in `now`.
 
+    Between two moments at which something changes (an event becomes known or passes, a rule
+    begins, a session closes) every instant has the same window, which is kept.
+
     Args:
         events: the calendar, in any order.
         policy: the rules.
         sessions: the exchange calendar.
+        sectors: ticker -> sector, in the words of the events' sectors. A ticker that is not in it
+            is touched by the events of every sector.
+        unknown: days on which nobody can say whether there is an event (`EventCalendar.unknown`).
+            Entries are blocked from where a rule of the type would begin, had the first of them
+            an event, to the end of the last.
     """
 
-    def __init__(self, events: Iterable[Event], policy: EventPolicy, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        events: Iterable[Event],
+        policy: EventPolicy,
+        sessions: Sessions,
+        sectors: Mapping[str, str] | None = None,
+        unknown: Iterable[Unknowable] = (),
+    ) -> None:
         self.policy = policy
         self.sessions = sessions
-        self.events = tuple(sorted(events, key=_LISTING))
-        self._times = [event.time for event in self.events]
+        self.events = tuple(sorted(events, key=lambda event: event.order))
+        self.sectors = dict(sorted((sectors or {}).items()))
+        self.unknown = tuple(
+            UnknownDays(days.event_type, days.symbol, days.first, days.last, days.reason)
+            for days in unknown
+        )
         self._zone = ZoneInfo(policy.time_zone)
-        self._rules: dict[str, EventRule] = {}
-        for rule in policy.rules:
-            if rule.event_type in self._rules:
-                raise ValueError(f"rules: {rule.event_type!r} has two rules; allowed: one each")
-            self._rules[rule.event_type] = rule
-        self.window = lru_cache(maxsize=4096)(self._window)
+        self._lay_out()
+        self._windows = lru_cache(maxsize=4096)(self._window_between)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GapRiskMonitor, (self.events, self.policy, self.sessions)
+        return GapRiskMonitor, (
+            self.events, self.policy, self.sessions, self.sectors, self.unknown,
+        )  # fmt: skip
 
-    def _window(self, now: int) -> EventWindow:
-        """What is known and near at `now`."""
-        active, upcoming, unknown = [], [], False
-        today = self._local_date(now)
-        for event in self.events[bisect.bisect_left(self._times, now) :]:
-            days = (self._local_date(event.time) - today).days
-            if days > max(self.policy.report_days, _FARTHEST_DAYS):
-                break
-            if event.known_at > now:
-                continue
-            rule = self._rules.get(event.event_type)
-            if days <= self.policy.report_days:
-                upcoming.append((event, rule))
-            if rule is None:
-                continue
-            try:
-                left = self.sessions.closes_between(now, event.time)
-            except CalendarRangeError:
-                unknown = True
-                continue
-            if left < rule.sessions_before:
-                active.append(ActiveRule(event, rule, left))
-        return EventWindow(tuple(active), tuple(upcoming), unknown)
+    def window(self, now: int, tickers: tuple[str, ...] | None = None) -> EventWindow:
+        """What is known and near at `now` (ns UTC).
 
-    def _local_date(self, ns: int) -> Any:
-        return datetime.fromtimestamp(ns // NS_PER_SECOND, UTC).astimezone(self._zone).date()
+        Args:
+            tickers: leave out what touches none of them; None = leave out nothing. Where a policy
+                needs dates of every ticker, None stands for those that have a sector.
+        """
+        return self._windows(bisect.bisect_right(self._changes, now), tickers)
+
+    # -- the calendar laid out in time ---------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        """When each event is seen, each rule begins and ends, and hence all moments of change.
+
+        Every span is half open: from its start up to, and without, its end.
+        """
+        events, closes, policy = self.events, self.sessions.closes, self.policy
+        self._times = _int64(event.time for event in events)
+        self._dates = [self._local_date(event.time) for event in events]
+        self._known = _int64(event.known_at for event in events)
+        # The moment of the news itself still counts as before it.
+        gone = _int64(_NEVER if e.withdrawn_at is None else e.withdrawn_at for e in events)
+        self._gone = np.minimum(self._times + 1, gone)
+        self._beyond = self._times > closes[-1]
+        self._closes_before = np.searchsorted(closes, self._times, side="left")
+        self._listed = np.maximum(self._known, self._days_ahead(policy.report_days))
+
+        # One row for each event and rule that it matches, in order of the events.
+        pairs = [
+            (i, r)
+            for i, event in enumerate(events)
+            for r, rule in enumerate(policy.rules)
+            if rule.applies_to(event)
+        ]
+        self._row_event = _int64(i for i, _ in pairs)
+        self._row_rule = _int64(r for _, r in pairs)
+        start = self._from_close(
+            self._closes_before[self._row_event],
+            _int64(policy.rules[r].sessions_before for _, r in pairs),
+            _int64(_lead(policy.rules[r]) for _, r in pairs),
+        )
+        far = self._days_ahead(max(policy.report_days, _FARTHEST_DAYS))[self._row_event]
+        start = np.where(self._beyond[self._row_event], far, start)
+        self._row_start = np.maximum(start, self._known[self._row_event])
+        self._row_end = self._gone[self._row_event]
+        self._row_cool = self._cool_down(pairs)
+
+        self._dated = [
+            (need, index, np.maximum(self._known, self._days_ahead(need.within_days))[index])
+            for need in policy.needed_dates
+            for index in [
+                _int64(
+                    i for i, e in enumerate(events) if e.symbol and e.event_type == need.event_type
+                )
+            ]
+        ]
+        self._spans = [self._span(days) for days in self.unknown]
+        leads = {0, *(_lead(rule) for rule in policy.rules)}
+        changes = np.concatenate(
+            [
+                self._known, self._gone, self._listed, self._row_start, self._row_cool,
+                *(closes - lead for lead in leads),
+                *(start for _, _, start in self._dated),
+                _int64(edge for span in self._spans for edge in span),
+            ]
+        )  # fmt: skip
+        self._changes: list[int] = np.unique(changes).tolist()
+
+    def _cool_down(self, pairs: Sequence[tuple[int, int]]) -> IntArray:
+        """(R,) end of the rule of each row after its event; the last of its closes is inside."""
+        closes, rules = self.sessions.closes, self.policy.rules
+        after = _int64(rules[r].sessions_after for _, r in pairs)
+        last = np.searchsorted(closes, self._times[self._row_event], side="right") + after - 1
+        # Past the calendar's end nobody knows when it ends.
+        end = np.where(last < len(closes), closes[np.minimum(last, len(closes) - 1)], _NEVER - 1)
+        withdrawn = self._gone[self._row_event] <= self._times[self._row_event]
+        return np.where((after == 0) | withdrawn, self._row_end, end + 1)
+
+    def _from_close(self, closes_before: IntArray, count: IntArray, lead: IntArray) -> IntArray:
+        """Where the last `count` of so many closes begin; from ever where there are not as many."""
+        row = closes_before - count
+        start = self.sessions.closes[np.clip(row, 0, len(self.sessions.closes) - 1)] - lead
+        return np.where(row < 0, _EVER, start)
+
+    def _days_ahead(self, days: int) -> IntArray:
+        """(E,) local midnight so many days before each event's."""
+        back = datetime.timedelta(days=days)
+        start = {day: self._midnight(day - back) for day in set(self._dates)}
+        return _int64(start[day] for day in self._dates)
+
+    def _span(self, days: UnknownDays) -> tuple[int, int]:
+        """From where a rule of the type begins before the first of these days, to their end."""
+        rules = [rule for rule in self.policy.rules if rule.event_type == days.event_type]
+        count = max((rule.sessions_before for rule in rules), default=1)
+        lead = max((_lead(rule) for rule in rules), default=0)
+        first = self._midnight(days.first)
+        end = self._midnight(days.last + datetime.timedelta(days=1))
+        if first > self.sessions.closes[-1]:
+            return self._midnight(days.first - datetime.timedelta(days=_FARTHEST_DAYS)), end
+        before = int(np.searchsorted(self.sessions.closes, first, side="left"))
+        return int(self._from_close(_int64([before]), _int64([count]), _int64([lead]))[0]), end
+
+    def _midnight(self, day: datetime.date) -> int:
+        midnight = datetime.datetime.combine(day, datetime.time(), tzinfo=self._zone)
+        return math.floor(midnight.timestamp()) * NS_PER_SECOND
+
+    def _local_date(self, ns: int) -> datetime.date:
+        instant = datetime.datetime.fromtimestamp(ns // NS_PER_SECOND, datetime.UTC)
+        return instant.astimezone(self._zone).date()
+
+    # -- one instant ---------------------------------------------------------------------------
+
+    def _window_between(self, index: int, tickers: tuple[str, ...] | None) -> EventWindow:
+        """The window from one change to the next; `index` changes lie at or before it."""
+        if not self._changes:
+            return EventWindow(sectors=self.sectors)
+        now = self._changes[index - 1] if index else self._changes[0] - 1
+        touched = self._touched(tickers)
+        known = (self._known <= now) & (now < self._gone) & touched
+        seen = np.flatnonzero(known & (self._listed <= now))
+        row_known = (self._row_start <= now) & touched[self._row_event]
+        ahead = row_known & (now < self._row_end)
+        beyond = self._beyond[self._row_event]
+        after = row_known & (self._row_end <= now) & (now < self._row_cool)
+        needs = tuple(
+            (need, frozenset(self.events[i].symbol for i in rows[known_dates]))
+            for need, rows, start in self._dated
+            for known_dates in [(start <= now) & (now < self._gone[rows])]
+        )
+        return EventWindow(
+            active=self._rules_in_force(np.flatnonzero(ahead & ~beyond), now),
+            upcoming=tuple(self.events[i] for i in seen),
+            calendar_unknown=bool((ahead & beyond).any()),
+            cooling=self._rules_in_force(np.flatnonzero(after), now),
+            unknown=tuple(
+                days
+                for days, (start, end) in zip(self.unknown, self._spans, strict=True)
+                if start <= now < end and (not days.symbol or not tickers or days.symbol in tickers)
+            ),
+            undated=tuple(self._undated(needs, tickers)),
+            needs=needs,
+            sectors=self.sectors,
+        )
+
+    def _touched(self, tickers: tuple[str, ...] | None) -> NDArray[np.bool_]:
+        """(E,) events that touch one of the tickers."""
+        if tickers is None:
+            return np.ones(len(self.events), dtype=bool)
+        names = frozenset(tickers)
+        sectors = {self.sectors.get(ticker) for ticker in names}
+        return np.array(
+            [
+                event.symbol in names
+                if event.symbol
+                else not event.sector or event.sector in sectors or None in sectors
+                for event in self.events
+            ],
+            dtype=bool,
+        )
+
+    def _rules_in_force(self, rows: IntArray, now: int) -> tuple[ActiveRule, ...]:
+        closes = self.sessions.closes
+        past = {0: int(np.searchsorted(closes, now, side="right"))}
+        active = []
+        for i, r in zip(self._row_event[rows].tolist(), self._row_rule[rows].tolist(), strict=True):
+            rule, lead = self.policy.rules[r], _lead(self.policy.rules[r])
+            if lead not in past:
+                past[lead] = int(np.searchsorted(closes, now + lead, side="right"))
+            before = int(self._closes_before[i])
+            share = rule.share_due(before - past[lead])
+            active.append(ActiveRule(self.events[i], rule, max(0, before - past[0]), share))
+        return tuple(active)
+
+    def _undated(
+        self, needs: Sequence[tuple[NeededDate, frozenset[str]]], tickers: tuple[str, ...] | None
+    ) -> Iterable[UndatedTicker]:
+        for need, dated in needs:
+            rules = tuple(r for r in self.policy.rules if r.event_type == need.event_type)
+            asked = tickers if tickers is not None else need.tickers or tuple(self.sectors)
+            for ticker in dict.fromkeys(asked):
+                if need.asks_for(ticker) and ticker not in dated:
+                    yield UndatedTicker(ticker, need, rules)
+
+    # -- the report ----------------------------------------------------------------------------
 
     def report(
         self,
@@ -176,6 +295,7 @@ class GapRiskMonitor:
         extreme: float,
         gap_pnl: NDArray[np.float64],
         hedges: Sequence[NDArray[np.float64]],
+        tickers: tuple[str, ...] | None = None,
     ) -> dict[str, Any]:
         """The monitor's output: upcoming events, risk level and recommended action.
 
@@ -184,46 +304,85 @@ class GapRiskMonitor:
             gap_cap: highest loss allowed (currency, inf = none); warn, extreme: shares of it.
             gap_pnl: (G,) P&L of the book under each jump.
             hedges: per ticker touched, (G,) P&L of selling its whole delta in shares.
+            tickers: as for `window`.
         """
-        window = self.window(now)
-        today = self._local_date(now)
-        held = {a.event: a for a in window.active}
-        upcoming = [
-            {
-                "symbol": event.symbol or "MARKET",
-                "event_type": event.event_type,
-                "date": self._local_date(event.time).isoformat(),
-                "days_until": (self._local_date(event.time) - today).days,
-                "action": held[event].action if event in held else "watch",
-            }
-            for event, _ in window.upcoming
-        ]
+        window = self.window(now, tickers)
+        actions: dict[Event, str] = {}
+        for held in (*window.active, *window.cooling):
+            strictest = max(actions.get(held.event, "watch"), held.action, key=_strictness)
+            actions[held.event] = strictest
         return {
-            "upcoming_events": upcoming,
-            "risk_level": self._risk_level(window, gap_loss, gap_cap, warn, extreme),
+            "upcoming_events": [
+                self._row(event, now, actions.get(event, "watch")) for event in window.upcoming
+            ],
+            "risk_level": _risk_level(window, gap_loss, gap_cap, warn, extreme),
             "recommended_action": recommended_action(window, gap_loss, gap_cap, gap_pnl, hedges),
             "gap_loss": None if math.isnan(gap_loss) else gap_loss,
+            "cautions": [
+                {"code": c.code, "symbol": c.symbol or "MARKET", "words": c.words}
+                for c in window.cautions
+            ],
         }
 
-    @staticmethod
-    def _risk_level(
-        window: EventWindow, gap_loss: float, gap_cap: float, warn: float, extreme: float
-    ) -> str:
-        if not window.active and not window.calendar_unknown:
-            return "normal"
-        if window.calendar_unknown or math.isnan(gap_loss):
-            return "critical"
-        if not -gap_loss <= extreme * gap_cap:
-            return "critical"
-        if not -gap_loss <= gap_cap:
-            return "high"
-        return "normal" if -gap_loss <= warn * gap_cap else "elevated"
+    def _row(self, event: Event, now: int, action: str) -> dict[str, Any]:
+        day = self._local_date(event.time)
+        last_close = self.last_close_before(event)
+        return {
+            "symbol": event.symbol or "MARKET",
+            "event_type": event.event_type,
+            "date": day.isoformat(),
+            "days_until": (day - self._local_date(now)).days,
+            "action": action,
+            "sector": event.sector,
+            "importance": event.importance,
+            "confidence": event.confidence,
+            "source": event.source,
+            "deadline": None if last_close is None else timestamp(last_close),
+        }
+
+    def last_close_before(self, event: Event) -> int | None:
+        """The last chance to act before an event, ns UTC; None beyond the session calendar."""
+        closes = self.sessions.closes
+        row = int(np.searchsorted(closes, event.time, side="left")) - 1
+        return None if row < 0 or event.time > closes[-1] else int(closes[row])
 
 
-# Every attribute, so that the order in which a calendar lists its events changes nothing.
-_LISTING = attrgetter("time", "event_type", "symbol", "known_at", "known_at_assumed", "source")
-# Twenty sessions, the longest rule, span at most this many calendar days.
-_FARTHEST_DAYS = 35
+def _int64(values: Iterable[int]) -> IntArray:
+    return np.array(list(values), dtype=np.int64)
+
+
+def _lead(rule: EventRule) -> int:
+    """ns by which a rule runs ahead of the closes: only what has to be traded needs that."""
+    return rule.lead_minutes * _NS_PER_MINUTE if rule.share < 1.0 else 0
+
+
+def _strictness(action: str) -> int:
+    return [str(known) for known in ACTIONS].index(action)
+
+
+_RISK_LEVELS = ("normal", "elevated", "high", "critical")
+
+
+def _risk_level(
+    window: EventWindow, gap_loss: float, gap_cap: float, warn: float, extreme: float
+) -> str:
+    """By the book's own gap loss; what nobody knows has a level of its own at the least."""
+    level = 0
+    if window.active or window.undated:
+        level = _level_of_loss(gap_loss, gap_cap, warn, extreme)
+    if window.undated:
+        level = max(level, 1)
+    if window.unknown:
+        level = max(level, 2)
+    return "critical" if window.calendar_unknown else _RISK_LEVELS[level]
+
+
+def _level_of_loss(gap_loss: float, gap_cap: float, warn: float, extreme: float) -> int:
+    if math.isnan(gap_loss) or not -gap_loss <= extreme * gap_cap:
+        return 3
+    if not -gap_loss <= gap_cap:
+        return 2
+    return 0 if -gap_loss <= warn * gap_cap else 1
 
 
 def recommended_action(

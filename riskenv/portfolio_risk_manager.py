@@ -10,7 +10,7 @@ evaluation and the live gate call exactly these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,7 +26,7 @@ from riskenv.decision import Decision
 from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.factor_history import FactorHistory
-from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor
+from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, Unknowable
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES, TAIL, utilisation
@@ -52,6 +52,8 @@ class PortfolioRiskManager:
             capped.
         var: how VaR is computed.
         events: the event calendar; event_policy: what it does to the caps.
+        sectors: ticker -> sector; unknown_days: days that no event source covers
+            (`GapRiskMonitor`).
         cache_bytes: memory for the matrices of past instants.
 
     Raises:
@@ -67,13 +69,17 @@ class PortfolioRiskManager:
         var: VarConfig | None = None,
         events: Iterable[Event] = (),
         event_policy: EventPolicy | None = None,
+        sectors: Mapping[str, str] | None = None,
+        unknown_days: Iterable[Unknowable] = (),
         cache_bytes: int = 1 << 30,
     ) -> None:
         self.limits = limits
         self.sessions = sessions
         self.history = history
         self.var = var or VarConfig()
-        self.monitor = GapRiskMonitor(events, event_policy or EventPolicy(), sessions)
+        self.monitor = GapRiskMonitor(
+            events, event_policy or EventPolicy(), sessions, sectors, unknown_days
+        )
         self._low, self._high = limits.bounds()
         self._account_low, self._account_high = limits.account_bounds()
         if history is None:
@@ -102,6 +108,8 @@ class PortfolioRiskManager:
             self.var,
             self.monitor.events,
             self.monitor.policy,
+            self.monitor.sectors,
+            self.monitor.unknown,
             self._cache_bytes,
         )
 
@@ -297,7 +305,9 @@ class PortfolioRiskManager:
         return hedges
 
 
-def _rebuild(limits, sessions, history, var, events, policy, cache_bytes):  # type: ignore[no-untyped-def]
+def _rebuild(  # type: ignore[no-untyped-def]
+    limits, sessions, history, var, events, policy, sectors, unknown_days, cache_bytes
+):
     return PortfolioRiskManager(
         limits,
         sessions,
@@ -305,6 +315,8 @@ def _rebuild(limits, sessions, history, var, events, policy, cache_bytes):  # ty
         var=var,
         events=events,
         event_policy=policy,
+        sectors=sectors,
+        unknown_days=unknown_days,
         cache_bytes=cache_bytes,
     )
 
