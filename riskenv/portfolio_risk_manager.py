@@ -146,9 +146,8 @@ class PortfolioRiskManager:
                 "caps are judged on positions and the trade alone"
             )
         market = market.under(self.limits.quotes)
-        session = self.sessions.session_of(market.now)
         equity = _equity(portfolio, market)
-        state = mark_equity(state, equity, session, external_flow)
+        state = mark_equity(state, equity, market.now, self.sessions, self.limits, external_flow)
         day_loss = _loss(equity, state.day_start_equity)
         drawdown = _loss(equity, state.high_water_mark)
 
@@ -161,8 +160,12 @@ class PortfolioRiskManager:
         low, high = self._low * window.cap_multiplier, self._high * window.cap_multiplier
         used = utilisation(before, low, high)
         account = utilisation(np.array([day_loss, drawdown]), self._account_low, self._account_high)
-        demanded = self._rung(used, account, window, 1.0)
-        released = self._rung(used, account, window, self.limits.release)
+        # The book is closed only for losses that were confirmed, and kept closed until they are
+        # below the release level.
+        confirmed = state.losses.confirmed(self.limits)
+        kept = confirmed or bool((account > self.limits.extreme * self.limits.release).any())
+        demanded = self._rung(used, account, window, 1.0, confirmed)
+        released = self._rung(used, account, window, self.limits.release, kept)
         capped = np.isfinite(low) | np.isfinite(high)
         if np.isnan(used[capped]).any() or np.isnan(account).any():
             released = max(released, state.rung)  # a missing quote is no recovery
@@ -208,14 +211,17 @@ class PortfolioRiskManager:
         return before, base_pnl
 
     def _rung(
-        self, used: FloatArray, account: FloatArray, window: EventWindow, level: float
+        self, used: FloatArray, account: FloatArray, window: EventWindow, level: float, close: bool
     ) -> Rung:
-        """The rung called for, every threshold scaled by `level`. NaN fails each comparison."""
+        """The rung called for, every threshold scaled by `level`. NaN fails each comparison.
+
+        `close`: whether the account's losses call for closing the book.
+        """
         limits = self.limits
         capped = np.isfinite(self._low) | np.isfinite(self._high)
         exposure = used[capped]
-        if not (account <= limits.extreme * level).all():
-            return Rung.BLOCK_NEW if np.isnan(account).any() else Rung.FLATTEN
+        if close:
+            return Rung.FLATTEN
         known = exposure[~np.isnan(exposure)]
         if (known > limits.extreme * level).any() or (window.reduce and (known > level).any()):
             return Rung.REDUCE

@@ -9,7 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from riskenv import Caps, Instrument, InstrumentTable, Market, Portfolio, Proposal, RiskGate
+from riskenv import (
+    Caps,
+    Instrument,
+    InstrumentTable,
+    Market,
+    Portfolio,
+    Proposal,
+    RiskGate,
+    RiskLimits,
+)
 from riskenv.gate.input_record import InputRecord, InputRecorder, Recording
 from riskenv.gate.replay import compare, main, read_decisions, replay, write_decisions
 from riskenv.projection import proposal_for
@@ -21,7 +30,8 @@ STEPS = 12
 
 
 def gate() -> RiskGate:
-    return RiskGate(world(3, caps=CAPS).manager)
+    limits = RiskLimits(caps=CAPS, confirm={"k": 1, "n": 1})
+    return RiskGate(world(3, limits=limits).manager)
 
 
 def recorded(steps: int = STEPS) -> tuple[Recording, list]:
