@@ -418,7 +418,8 @@ LIVES = [
     # (left to settlement in ns, bucket)
     (-DAY, "expired"), (-1, "expired"), (0, "expired"), (1, "0-1d"), (6 * HOUR, "0-1d"),
     (DAY, "0-1d"), (DAY + 1, "1-7d"), (7 * DAY, "1-7d"), (7 * DAY + 1, "7-30d"),
-    (30 * DAY, "7-30d"), (90 * DAY, "30-90d"), (365 * DAY, "90-365d"), (365 * DAY + SECOND, "365d+"),
+    (30 * DAY, "7-30d"), (90 * DAY, "30-90d"), (365 * DAY, "90-365d"),
+    (365 * DAY + SECOND, "365d+"),
 ]  # fmt: skip
 
 
@@ -635,14 +636,19 @@ def test_an_unknown_option_on_a_future_has_rho_at_a_fixed_future(rate, right, ex
 
 @pytest.mark.parametrize("bad", ["the option is held", "the option is sold", "nobody has it"])
 @pytest.mark.parametrize("side", [1.0, -1.0])
-def test_a_quote_below_its_intrinsic_does_not_switch_the_caps_off(bad, side) -> None:
+@pytest.mark.parametrize("reason", ["quote_below_intrinsic", "vol_invalid"])
+def test_one_bad_quote_does_not_switch_the_caps_off(reason, bad, side) -> None:
     """NaN in a sum is not inside a cap: abs(nan) > cap is False, and so must not be the test."""
     share, other = Instrument("A"), Instrument("B")
     table = InstrumentTable.of([share, other, CALL])
     lots = {"the option is held": 1.0, "the option is sold": -1.0, "nobody has it": 0.0}[bad]
-    market = market_of(table, ask=np.where(table.kind == 0, 101.0, 9.9))
+    low = reason == "quote_below_intrinsic"
+    market = market_of(table, ask=np.where(table.kind == 0, 101.0, 9.9 if low else 11.9))
     market = replace(market, bid=np.where(table.kind == 0, 99.0, 9.8))
-    assert market.unknown == {CALL.symbol: "quote_below_intrinsic"}
+    if not low:  # a price that is one, so that the account's worth is known and only Greeks are not
+        market = replace(market, vol=np.where(table.kind == 0, 0.0, math.nan))
+    assert market.unknown == {CALL.symbol: reason}
+    assert np.isnan(market.value).any() == low
     book = Portfolio.of(table, {other: side * 1100.0, CALL: lots}, 1e6)
     gate = RiskGate(PortfolioRiskManager(RiskLimits(caps=Caps(delta=1000.0)), SESSIONS))
     for traded in (share, other):
