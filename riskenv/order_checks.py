@@ -21,10 +21,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from operator import index
+from operator import attrgetter, index
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
@@ -491,11 +492,11 @@ def _outside_collars(
 ) -> Iterator[Reason]:
     """Article 15(1)(a), by order and over a period."""
     if caps.collar is not None:
-        yield from _outside("price_collar", caps.collar, order, price, fair, half, [(fair, 0)])
+        yield from _outside("price_collar", caps.collar, order, price, fair, half, [(fair, 0.0)])
     if caps.period_collar is not None:
         past = [
-            (message.fair_value, age)
-            for message, age in _recent(window, caps.period_collar.seconds)
+            (message.fair_value, _age(message, window))
+            for message in _recent(window, caps.period_collar.seconds)
             if message.contract == contract and message.fair_value is not None
         ]
         yield from _outside("period_collar", caps.period_collar, order, price, fair, half, past)
@@ -508,9 +509,9 @@ def _outside(
     price: float,
     fair: float,
     half: float,
-    references: list[tuple[float, int]],
+    references: list[tuple[float, float]],
 ) -> Iterator[Reason]:
-    """The first reference, (fair value, its age in nanoseconds), that the price is too far from."""
+    """The first reference, (fair value, its age in seconds), that the price is too far from."""
     market_order = order.limit_price is None
     if market_order and collar.market_orders == "deny":
         yield _reason("collar_market_order", order)
@@ -524,7 +525,7 @@ def _outside(
         width = collar.width(reference, half)
         if not (abs(price - reference) <= width):
             numbers = {"price": price, "width": width, "fair": reference}
-            yield _reason(code, order, age=age / NS_PER_SECOND, **numbers)
+            yield _reason(code, order, age=age, **numbers)
             return
 
 
@@ -562,9 +563,9 @@ def _duplicate(
     seconds = limits.duplicate_seconds
     if seconds is not None:
         asked = (contract, order.lots, order.limit_price)
-        for message, age in reversed(_recent(window, seconds)):
+        for message in reversed(_recent(window, seconds)):
             if (message.contract, message.lots, message.price) == asked:
-                yield _reason("duplicate_order", order, age=age / NS_PER_SECOND, seconds=seconds)
+                yield _reason("duplicate_order", order, age=_age(message, window), seconds=seconds)
                 return
 
 
@@ -583,7 +584,7 @@ def _at(window: OrderWindow, now: int, limits: OrderLimits) -> OrderWindow:
     now = index(now)
     if window.time is not None and now < window.time:
         raise ValueError(f"now: got {now}; allowed: {window.time} or later - time does not go back")
-    kept = tuple(message for message in window.messages if message.time > now - limits.memory)
+    kept = _after(window.messages, now - limits.memory)
     return _latched(replace(window, time=now, messages=kept), limits)
 
 
@@ -599,16 +600,23 @@ def _latched(window: OrderWindow, limits: OrderLimits) -> OrderWindow:
     return replace(window, throttled=tuple(sorted(reached.union(window.throttled))))
 
 
-def _recent(window: OrderWindow, seconds: float) -> list[tuple[Message, int]]:
-    """Messages of the last `seconds`, oldest first, each with its age in nanoseconds."""
-    now = window.time or 0
-    ages = [(message, now - message.time) for message in window.messages]
-    return [(message, age) for message, age in ages if age < _nanoseconds(seconds)]
+def _recent(window: OrderWindow, seconds: float) -> tuple[Message, ...]:
+    """Messages of the last `seconds`, oldest first."""
+    return _after(window.messages, (window.time or 0) - _nanoseconds(seconds))
+
+
+def _after(messages: tuple[Message, ...], time: int) -> tuple[Message, ...]:
+    return messages[bisect_right(messages, time, key=attrgetter("time")) :]
+
+
+def _age(message: Message, window: OrderWindow) -> float:
+    """Seconds."""
+    return ((window.time or 0) - message.time) / NS_PER_SECOND
 
 
 @lru_cache(maxsize=4096)
 def _contract(instrument: Instrument) -> str:
-    """What the instrument is, as text: the same for equal instruments, whatever they are spelt."""
+    """What the instrument is, as text: the same for equal instruments, however they are spelt."""
     i = instrument
     terms = [i.underlying, i.right, int(i.expiry), float(i.strike), float(i.multiplier)]
     return canonical.to_bytes([*terms, i.currency, i.exercise, bool(i.on_future)]).decode()

@@ -103,6 +103,7 @@ AT_QUOTE = {"collar": {"share": 0.1, "market_orders": "at_quote"}}
         ({"max_value": 5000}, order(-5, 0.01), {"fair": 10.01}, ["order_value"]),
         ({"max_value": 5000}, order(5, None), {"half": 0.0}, []),
         ({"max_value": 5000}, order(5, None), {"half": 0.05}, ["order_value"]),
+        ({"max_value": 5000}, order(-5, None), {"half": 0.05}, []),
         ({"max_value": 5000}, order(5, None), {"half": math.nan}, ["value_unknown"]),
         ({"max_value": 5000}, order(5), {"half": math.nan}, []),
         ({"max_value": 5000}, order(5), {"fair": math.nan}, ["value_unknown"]),
@@ -212,6 +213,25 @@ def test_a_duplicate_is_equal_in_instrument_side_lots_and_price(
     window, _ = ask(order(2, 10.0), by)
     codes = ask(second, by, window, round(seconds * SECOND))[1]
     assert codes == (["duplicate_order"] if denied else [])
+
+
+def test_each_window_has_its_own_length() -> None:
+    """Open at its far end, also where a longer one keeps the message."""
+    by = limits(duplicate_seconds=1, messages={"max_messages": 2, "seconds": 3})
+    window, _ = ask(order(), by)
+    assert ask(order(), by, window, SECOND - 1)[1] == ["duplicate_order"]
+    window, codes = ask(order(), by, window, SECOND)
+    assert codes == []
+    assert ask(order(), by, window, 3 * SECOND - 1)[1] == ["message_rate"]
+    assert ask(order(), by, window, 3 * SECOND)[1] == []
+
+
+def test_an_instrument_is_kept_as_text_that_does_not_depend_on_how_it_was_spelt() -> None:
+    spelt = replace(CALL, strike=431, multiplier=100)
+    window, _ = ask(order(of=spelt), limits(duplicate_seconds=2))
+    assert window.messages[0].contract == (
+        '["SPY","C",1221854400000000000,431.0,100.0,"USD","european",false]'
+    )
 
 
 def test_two_market_orders_are_duplicates_and_a_cancel_is_none() -> None:
@@ -365,6 +385,7 @@ def test_a_window_is_saved_restored_and_hashed() -> None:
         ({"time": 0.0}, "time: got 0.0"),
         ({"time": None}, "ascending, up to time None"),
         ({"time": 0}, "ascending, up to time 0"),
+        ({"messages": FULL.to_dict()["messages"][::-1]}, r"got times \[1, 0\]; allowed: ascending"),
         ({"messages": [{"time": 1}]}, r"messages.0.contract: is required"),
         ({"messages": [{"time": 1, "x": 1}]}, "unknown key"),
         ({"executions": {"a": 0}}, "counts above 0"),
