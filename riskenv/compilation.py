@@ -120,8 +120,8 @@ def warmup() -> None:
     implied_yield(101.0, 100.0, 0.02, 0.5)
     black_scholes_price(100.0, 100.0, 0.5, 0.05, 0.02, 0.2, True)
     # American ones with a boundary, and with two, which the tree prices: q < r < 0 for the put.
-    for exercise, rate, dividend in (
-        ("european", 0.05, 0.02), ("american", 0.05, 0.02), ("american", -0.01, -0.03),
+    for exercise, rate, carry in (
+        ("european", 0.05, 0.02), ("american", 0.05, 0.02), ("american", -0.01, 0.02),
     ):  # fmt: skip
-        option_greeks(100.0, 100.0, 0.5, rate, dividend, 0.2, [True, False], exercise)
+        option_greeks(100.0, 100.0, 0.5, rate, carry, 0.2, [True, False], exercise)
     implied_volatility([5.0, 6.0], 100.0, 100.0, 0.5, 0.05, 0.02, [True, False])
