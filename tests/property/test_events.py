@@ -135,7 +135,7 @@ def test_nothing_announced_later_changes_a_window(calendar, policy, cut, random)
                 sector="",
                 event_type=random.choice(TYPES),
                 withdrawn_at=None,
-            )  # fmt: skip
+            )
         )
     # Of what was public, only a withdrawal may come later.
     news = [
