@@ -146,37 +146,47 @@ class VarianceFilter:
 @jit
 def _shocks(moves, mean, omega, alpha, gamma, beta, first, warm_up, z, variance):  # type: ignore[no-untyped-def]
     """z[t, u] = move t over the deviation known before it; variance[u] = of the next move."""
-    for u in range(moves.shape[1]):
-        seen, squares, h = 0, 0.0, first[u]
-        for t in range(moves.shape[0]):
+    seen = np.zeros(variance.size, dtype=np.int64)
+    squares = np.zeros(variance.size)
+    variance[:] = first
+    for t in range(moves.shape[0]):
+        for u in range(variance.size):
             e = moves[t, u] - mean[u]
             if not abs(e) < np.inf:
                 # Nothing was observed: the forecast stands.
                 z[t, u] = np.nan
                 continue
-            z[t, u] = e / np.sqrt(h) if seen >= warm_up else np.nan
-            seen += 1
-            h = omega[u] + (alpha[u] + (gamma[u] if e < 0.0 else 0.0)) * e * e + beta[u] * h
-            if first[u] != first[u] and seen <= warm_up:
-                squares += e * e
-                if seen == warm_up:
-                    h = squares / warm_up
+            h = variance[u]
+            z[t, u] = e / np.sqrt(h) if seen[u] >= warm_up else np.nan
+            seen[u] += 1
+            g = gamma[u]
+            variance[u] = omega[u] + (alpha[u] + (g if e < 0.0 else 0.0)) * e * e + beta[u] * h
+            if first[u] != first[u] and seen[u] <= warm_up:
+                squares[u] += e * e
+                if seen[u] == warm_up:
+                    variance[u] = squares[u] / warm_up
+    for u in range(variance.size):
         # A variance of 0 would make every scenario a move of 0.
-        variance[u] = h if seen >= warm_up and 0.0 < h < np.inf else np.nan
+        if not (seen[u] >= warm_up and 0.0 < variance[u] < np.inf):
+            variance[u] = np.nan
 
 
 @jit
 def _rescaled(z, rows, variance, mean, omega, alpha, gamma, beta, updated, out):  # type: ignore[no-untyped-def]
-    """out[u, k] = sum over j of the rescaled move z[rows[k, j], u], in order of j."""
+    """out[k, u] = sum over j of the rescaled move z[rows[k, j], u], in order of j."""
+    h = np.empty(variance.size)
+    out[:] = 0.0
     for k in range(rows.shape[0]):
-        for u in range(z.shape[1]):
-            h, total = variance[u], 0.0
-            for j in range(rows.shape[1]):
-                e = z[rows[k, j], u] * np.sqrt(h)
-                total += mean[u] + e
-                if updated:
-                    h = omega[u] + (alpha[u] + (gamma[u] if e < 0.0 else 0.0)) * e * e + beta[u] * h
-            out[u, k] = total
+        h[:] = variance
+        for j in range(rows.shape[1]):
+            shocks, total = z[rows[k, j]], out[k]
+            # Factors side by side, so that the loop becomes vector code.
+            for u in range(variance.size):
+                e = shocks[u] * np.sqrt(h[u])
+                total[u] += mean[u] + e
+                g = gamma[u]
+                following = omega[u] + (alpha[u] + (g if e < 0.0 else 0.0)) * e * e + beta[u] * h[u]
+                h[u] = following if updated else h[u]
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,10 +237,10 @@ class FilteredHistory:
         """
         if path not in ("updated", "held"):
             raise ValueError(f"path: got {path!r}; allowed: 'updated', 'held'")
-        out = np.empty((self.shocks.shape[1], len(rows)))
+        out = np.empty((len(rows), self.shocks.shape[1]))
         parameters = self.variance_filter.columns[:-1]
         _rescaled(self.shocks, rows, self.variance, *parameters, path == "updated", out)
-        return out
+        return np.ascontiguousarray(out.T)
 
 
 def filter_history(
@@ -281,15 +291,15 @@ def filter_history(
 
 
 @jit
-def _decayed(age, youngest, decay, out):  # type: ignore[no-untyped-def]
+def _decayed(age, youngest, decay, power, out):  # type: ignore[no-untyped-def]
     """out[k] = decay ** (age[k] - youngest), by multiplication, over their sum in order."""
+    power[0] = 1.0
+    for k in range(1, power.size):
+        power[k] = power[k - 1] * decay
     total = 0.0
     for k in range(age.size):
-        weight = 1.0
-        for _ in range(age[k] - youngest):
-            weight *= decay
-        out[k] = weight
-        total += weight
+        out[k] = power[age[k] - youngest]
+        total += out[k]
     for k in range(age.size):
         out[k] /= total
 
@@ -320,5 +330,5 @@ def age_weights(age: NDArray[np.int64], decay: float) -> FloatArray:
     youngest = int(age.min())
     if youngest < 0:
         raise ValueError(f"age: got {youngest}; allowed: zero or above")
-    _decayed(age, youngest, decay, out)
+    _decayed(age, youngest, decay, np.empty(int(age.max()) - youngest + 1), out)
     return out

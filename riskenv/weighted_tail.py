@@ -29,37 +29,51 @@ _count_of = jit(tail_count)
 
 
 @jit
+def _sift_down(pnl, heap, at, size):  # type: ignore[no-untyped-def]
+    """Let heap[at] sink until neither outcome below it is worse; ties are worse if earlier."""
+    outcome = heap[at]
+    value = pnl[outcome]
+    while 2 * at + 1 < size:
+        below = 2 * at + 1
+        if below + 1 < size:
+            left, right = heap[below], heap[below + 1]
+            below += pnl[right] < pnl[left] or (pnl[right] == pnl[left] and right < left)
+        worse = pnl[heap[below]]
+        if value < worse or (value == worse and outcome < heap[below]):
+            break
+        heap[at] = heap[below]
+        at = below
+    heap[at] = outcome
+
+
+@jit
 def worst_outcomes(pnl, weights, start, stop, p, order):  # type: ignore[no-untyped-def]
     """The tail's outcomes, worst first and the atom last: fills order[:k] and returns k.
 
     `order` is scratch of at least stop - start integers. Returns 0, which makes the tail Unknown,
     if any P&L is NaN, there is none, or the weights never reach p.
+
+    A heap: the time hardly depends on how the outcomes and their weights are ordered.
     """
-    kept, mass = 0, 0.0
-    for s in range(start, stop):
-        value = pnl[s]
-        if value != value:
+    n = stop - start
+    for k in range(n):
+        if pnl[start + k] != pnl[start + k]:
             return 0
-        # Twice the slack: this running mass is rounded in another order than the one below.
-        enough = mass >= p + _WEIGHT_SLACK
-        if enough and value >= pnl[order[kept - 1]]:
-            continue
-        k = kept
-        while k > 0 and pnl[order[k - 1]] > value:
-            order[k] = order[k - 1]
-            k -= 1
-        order[k] = s
+        order[k] = start + k
+    for at in range(n // 2 - 1, -1, -1):
+        _sift_down(pnl, order, at, n)
+    mass, kept = 0.0, 0
+    while kept < n and not mass >= p - _WEIGHT_SLACK:
+        worst = order[0]
+        mass += weights[worst]
         kept += 1
-        mass += weights[s]
-        while kept > 1 and mass - weights[order[kept - 1]] >= p + _WEIGHT_SLACK:
-            kept -= 1
-            mass -= weights[order[kept]]
-    reached = 0.0
-    for k in range(kept):
-        reached += weights[order[k]]
-        if reached >= p - _WEIGHT_SLACK:
-            return k + 1
-    return 0
+        order[0] = order[n - kept]
+        order[n - kept] = worst
+        _sift_down(pnl, order, 0, n - kept)
+    # The worst outcomes have gathered at the end, the atom first.
+    for k in range(n // 2):
+        order[k], order[n - 1 - k] = order[n - 1 - k], order[k]
+    return kept if mass >= p - _WEIGHT_SLACK else 0
 
 
 @jit

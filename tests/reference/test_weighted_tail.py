@@ -12,7 +12,13 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from riskenv import historical_var
-from riskenv.weighted_tail import incremental_tail, tail_components, weighted_tail
+from riskenv.weighted_tail import (
+    incremental_tail,
+    tail_components,
+    weighted_tail,
+    weighted_tail_of,
+    worst_outcomes,
+)
 
 FAST = settings(max_examples=150, deadline=None, database=None, derandomize=True)
 SIGMA = 1_700.0
@@ -63,8 +69,9 @@ def test_students_tails_scaled_to_unit_variance(nu: int, p: float) -> None:
         ([-30, 5], [0.2, 0.8], 0.10, -30, -30),
         # It reaches p to the last bit, and not one outcome further.
         ([-30, -20, 5], [0.1, 0.2, 0.7], 0.10, -30, -30),
-        # 0.1 + 0.2 is 0.30000000000000004, 0.7 + 0.1 is 0.7999999999999999: neither is a step.
+        # 0.1 + 0.2 is above 0.3, and 0.01 + 0.02 + 0.29 below 0.32: neither takes one more.
         ([-3, -2, -1, 9], [0.1, 0.2, 0.4, 0.3], 0.30, -2, -(0.3 + 0.4) / 0.3),
+        ([-3, -2, -1, 9], [0.01, 0.02, 0.29, 0.68], 0.32, -1, -(0.03 + 0.04 + 0.29) / 0.32),
         # An outcome without weight is none.
         ([-99, -30, 5], [0.0, 0.2, 0.8], 0.10, -30, -30),
         ([-30, -20, 5], [0.05, 0.0, 0.95], 0.10, 0, -(0.05 * 30 - 0.05 * 5) / 0.1),
@@ -263,6 +270,28 @@ def test_ties_go_to_the_first_scenario() -> None:
     parts = tail_components(P, np.ones(2), np.array([0.3, 0.3, 0.4]), 0.2)
     assert parts.atom == 0
     assert parts.component_var.tolist() == [-1.0, 0.0]
+    later = tail_components(P, np.ones(2), np.array([0.1, 0.11, 0.79]), 0.2)
+    assert later.atom == 1
+    assert later.tail_weights == pytest.approx([0.5, 0.5, 0.0])
+
+
+@FAST
+@given(st.lists(st.sampled_from([-2.0, -1.0, 0.0]), min_size=1, max_size=60), st.randoms())
+def test_outcomes_are_taken_worst_first_and_ties_as_they_come(values, random) -> None:
+    pnl = np.array([9.0, *values, 9.0])
+    weights = np.array([random.uniform(0.5, 1.5) for _ in pnl])
+    weights /= weights[1:-1].sum()
+    order = np.empty(len(values), dtype=np.int64)
+    kept = worst_outcomes(pnl, weights, 1, len(pnl) - 1, 0.4, order)
+    assert order[:kept].tolist() == (1 + np.argsort(values, kind="stable"))[:kept].tolist()
+    assert weights[order[: kept - 1]].sum() < 0.4 <= weights[order[:kept]].sum() + 1e-9
+
+
+def test_weights_that_never_reach_the_tail_are_unknown() -> None:
+    pnl, weights = np.array([-3.0, -2.0, 1.0]), np.array([0.1, 0.05, 0.1])
+    order, worst = np.empty(3, dtype=np.int64), np.empty(3)
+    assert np.isnan(weighted_tail_of(pnl, weights, 0, 3, 0.3, order, worst)).all()
+    assert weighted_tail_of(pnl, weights, 0, 3, 0.2, order, worst)[0] == 0.0
 
 
 def test_an_incremental_tail_is_the_book_with_the_trade_less_the_book() -> None:
