@@ -85,11 +85,8 @@ class BreakerState:
               rung: got 'CALM'; input should be 'NORMAL', 'WARN', 'BLOCK_NEW', ... or 'HALTED'
         """
         saved = load_config(SavedBreakerState, values)
-        known = {k: math.nan if v is None and k in _MONEY else v for k, v in dict(saved).items()}
-        losses = {
-            k: math.nan if v is None and k in _MONEY else v for k, v in dict(saved.losses).items()
-        }
-        return cls(**{**known, "rung": Rung[saved.rung], "losses": LossWindow(**losses)})
+        losses = LossWindow(**_known(saved.losses))
+        return cls(**{**_known(saved), "rung": Rung[saved.rung], "losses": losses})
 
     # By what is saved, because a NaN differs from itself.
     def __eq__(self, other: object) -> bool:
@@ -106,6 +103,11 @@ class BreakerState:
 def _plain(value: BreakerState | LossWindow) -> dict[str, Any]:
     items = {field.name: getattr(value, field.name) for field in fields(value)}
     return {k: number(v) if isinstance(v, float) else v for k, v in items.items()}
+
+
+def _known(saved: Config) -> dict[str, Any]:
+    """The fields, with NaN for the amounts that are null."""
+    return {k: math.nan if v is None and k in _MONEY else v for k, v in dict(saved).items()}
 
 
 class _SavedLosses(Config):

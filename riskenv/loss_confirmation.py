@@ -128,8 +128,8 @@ def _higher(mark: float, other: float) -> float:
 
 def _open_time(sessions: Sessions, start: int, end: int) -> int:
     """Nanoseconds between two instants during which the exchange was open."""
-    first = int(np.searchsorted(sessions.closes, start, side="right"))
-    last = int(np.searchsorted(sessions.opens, end, side="left"))
+    first = int(sessions.closes.searchsorted(np.int64(start), side="right"))
+    last = int(sessions.opens.searchsorted(np.int64(end), side="left"))
     opened = np.maximum(sessions.opens[first:last], start)
     closed = np.minimum(sessions.closes[first:last], end)
     return int((closed - opened).sum())
