@@ -7,6 +7,7 @@ import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,8 +84,7 @@ class Caution:
     words: str
 
 
-@dataclass(frozen=True)
-class _Scoped:
+class _Scoped(NamedTuple):
     """A rule in force, and what it touches: a ticker, a sector, or ("", "") everything."""
 
     symbol: str
@@ -139,14 +139,14 @@ class EventWindow:
 
         That of a sector counts as one of the whole market, and of each of its tickers alone.
         """
-        sized = [s for s in self._ahead if s.rule.gap_log_return > 0.0]
+        moves = dict.fromkeys(
+            (symbol, s.rule.gap_log_return, s.rule.gap_log_vol_change)
+            for s in self._ahead
+            if s.rule.gap_log_return > 0.0
+            for symbol in (s.symbol, *self._members(s.sector))
+        )
         return tuple(
-            dict.fromkeys(
-                GapJump(symbol, sign * s.rule.gap_log_return, s.rule.gap_log_vol_change)
-                for s in sized
-                for symbol in (s.symbol, *self._members(s.sector))
-                for sign in (-1.0, 1.0)
-            )
+            GapJump(symbol, sign * size, vol) for symbol, size, vol in moves for sign in (-1.0, 1.0)
         )
 
     def cap_multipliers(self, names: Sequence[str]) -> NDArray[np.float64]:
@@ -168,7 +168,7 @@ class EventWindow:
         key = tuple(names)
         factors = self._factors.get(key)
         if factors is None:
-            rules = dict.fromkeys(s.rule for s in self._in_force)
+            rules = {id(s.rule): s.rule for s in self._in_force}.values()
             factors = np.array([min((r.factor(n) for r in rules), default=1.0) for n in key])
             factors.flags.writeable = False
             self._factors[key] = factors
@@ -187,6 +187,20 @@ class EventWindow:
             share = min(share, *shares)
         return share
 
+    def size_fractions(self, tickers: Sequence[str]) -> NDArray[np.float64]:
+        """(U,) `size_fraction` of each ticker, read-only."""
+        key = tuple(tickers)
+        shares = self._shares_of.get(key)
+        if shares is None:
+            by_symbol, by_sector, everywhere = self._shares
+            if by_sector:
+                shares = np.array([self.size_fraction(ticker) for ticker in key])
+            else:
+                shares = np.minimum([by_symbol.get(ticker, 1.0) for ticker in key], everywhere)
+            shares.flags.writeable = False
+            self._shares_of[key] = shares
+        return shares
+
     def blocked(self, tickers: Sequence[str]) -> NDArray[np.bool_]:
         """(U,) tickers whose entries are blocked, by their own events or by the whole market's.
 
@@ -201,7 +215,13 @@ class EventWindow:
         key = tuple(tickers)
         blocked = self._blocked_of.get(key)
         if blocked is None:
-            blocked = np.array([self._blocks(ticker) for ticker in key], dtype=bool)
+            if self._market_blocked:
+                blocked = np.ones(len(key), dtype=bool)
+            elif self._blocked_sectors or self.needs:
+                blocked = np.array([self._blocks(ticker) for ticker in key], dtype=bool)
+            else:
+                names = self._blocked_symbols
+                blocked = np.array([ticker in names for ticker in key], dtype=bool)
             blocked.flags.writeable = False
             self._blocked_of[key] = blocked
         return blocked
@@ -237,22 +257,26 @@ class EventWindow:
         return (*self._ahead, *after)
 
     @cached_property
+    def _blocking(self) -> tuple[_Scoped, ...]:
+        return tuple(s for s in self._in_force if s.rule.blocks)
+
+    @cached_property
     def _market_blocked(self) -> bool:
         return (
             self.calendar_unknown
             or any(not days.symbol for days in self.unknown)
-            or any(s.rule.blocks and not s.symbol and not s.sector for s in self._in_force)
+            or any(not s.symbol and not s.sector for s in self._blocking)
         )
 
     @cached_property
     def _blocked_symbols(self) -> frozenset[str]:
-        symbols = {s.symbol for s in self._in_force if s.rule.blocks and s.symbol}
+        symbols = {s.symbol for s in self._blocking if s.symbol}
         symbols |= {days.symbol for days in self.unknown if days.symbol}
         return frozenset(symbols | {undated.ticker for undated in self.undated})
 
     @cached_property
     def _blocked_sectors(self) -> frozenset[str]:
-        return frozenset(s.sector for s in self._in_force if s.rule.blocks and s.sector)
+        return frozenset(s.sector for s in self._blocking if s.sector)
 
     def _blocks(self, ticker: str) -> bool:
         if self._market_blocked or ticker in self._blocked_symbols:
@@ -289,4 +313,8 @@ class EventWindow:
 
     @cached_property
     def _blocked_of(self) -> dict[tuple[str, ...], NDArray[np.bool_]]:
+        return {}
+
+    @cached_property
+    def _shares_of(self) -> dict[tuple[str, ...], NDArray[np.float64]]:
         return {}

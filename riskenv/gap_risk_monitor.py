@@ -95,6 +95,7 @@ class GapRiskMonitor:
         self._zone = ZoneInfo(policy.time_zone)
         self._lay_out()
         self._windows = lru_cache(maxsize=4096)(self._window_between)
+        self._touched = lru_cache(maxsize=64)(self._touching)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return GapRiskMonitor, (
@@ -120,6 +121,10 @@ class GapRiskMonitor:
         events, closes, policy = self.events, self.sessions.closes, self.policy
         self._times = _int64(event.time for event in events)
         self._dates = [self._local_date(event.time) for event in events]
+        # Few scopes, many events: what touches a ticker is asked of each scope once.
+        self._scopes = list(dict.fromkeys((event.symbol, event.sector) for event in events))
+        number = {scope: n for n, scope in enumerate(self._scopes)}
+        self._scope_of = _int64(number[event.symbol, event.sector] for event in events)
         self._known = _int64(event.known_at for event in events)
         # The moment of the news itself still counts as before it.
         gone = _int64(_NEVER if e.withdrawn_at is None else e.withdrawn_at for e in events)
@@ -128,6 +133,8 @@ class GapRiskMonitor:
         self._closes_before = np.searchsorted(closes, self._times, side="left")
         self._listed = np.maximum(self._known, self._days_ahead(policy.report_days))
 
+        self._leads = [_lead(rule) for rule in policy.rules]
+        self._sized = [rule.share < 1.0 for rule in policy.rules]
         # One row for each event and rule that it matches, in order of the events.
         pairs = [
             (i, r)
@@ -140,7 +147,7 @@ class GapRiskMonitor:
         start = self._from_close(
             self._closes_before[self._row_event],
             _int64(policy.rules[r].sessions_before for _, r in pairs),
-            _int64(_lead(policy.rules[r]) for _, r in pairs),
+            _int64(self._leads[r] for _, r in pairs),
         )
         far = self._days_ahead(max(policy.report_days, _FARTHEST_DAYS))[self._row_event]
         start = np.where(self._beyond[self._row_event], far, start)
@@ -158,11 +165,10 @@ class GapRiskMonitor:
             ]
         ]
         self._spans = [self._span(days) for days in self.unknown]
-        leads = {0, *(_lead(rule) for rule in policy.rules)}
         changes = np.concatenate(
             [
                 self._known, self._gone, self._listed, self._row_start, self._row_cool,
-                *(closes - lead for lead in leads),
+                *(closes - lead for lead in {0, *self._leads}),
                 *(start for _, _, start in self._dated),
                 _int64(edge for span in self._spans for edge in span),
             ]
@@ -245,33 +251,33 @@ class GapRiskMonitor:
             sectors=self.sectors,
         )
 
-    def _touched(self, tickers: tuple[str, ...] | None) -> NDArray[np.bool_]:
+    def _touching(self, tickers: tuple[str, ...] | None) -> NDArray[np.bool_]:
         """(E,) events that touch one of the tickers."""
         if tickers is None:
             return np.ones(len(self.events), dtype=bool)
         names = frozenset(tickers)
         sectors = {self.sectors.get(ticker) for ticker in names}
-        return np.array(
-            [
-                event.symbol in names
-                if event.symbol
-                else not event.sector or event.sector in sectors or None in sectors
-                for event in self.events
-            ],
-            dtype=bool,
-        )
+        touched = [
+            symbol in names if symbol else not sector or sector in sectors or None in sectors
+            for symbol, sector in self._scopes
+        ]
+        return np.array(touched, dtype=bool)[self._scope_of]
 
     def _rules_in_force(self, rows: IntArray, now: int) -> tuple[ActiveRule, ...]:
-        closes = self.sessions.closes
-        past = {0: int(np.searchsorted(closes, now, side="right"))}
+        closes, policy = self.sessions.closes, self.policy
+        past = {
+            lead: int(np.searchsorted(closes, now + lead, side="right"))
+            for lead in {0, *self._leads}
+        }
+        events, numbers = self._row_event[rows], self._row_rule[rows]
+        before = self._closes_before[events]
+        left = np.maximum(before - past[0], 0).tolist()
         active = []
-        for i, r in zip(self._row_event[rows].tolist(), self._row_rule[rows].tolist(), strict=True):
-            rule, lead = self.policy.rules[r], _lead(self.policy.rules[r])
-            if lead not in past:
-                past[lead] = int(np.searchsorted(closes, now + lead, side="right"))
-            before = int(self._closes_before[i])
-            share = rule.share_due(before - past[lead])
-            active.append(ActiveRule(self.events[i], rule, max(0, before - past[0]), share))
+        for n, (i, r) in enumerate(zip(events.tolist(), numbers.tolist(), strict=True)):
+            rule, share = policy.rules[r], 1.0
+            if self._sized[r]:
+                share = rule.share_due(int(before[n]) - past[self._leads[r]])
+            active.append(ActiveRule(self.events[i], rule, left[n], share))
         return tuple(active)
 
     def _undated(
