@@ -293,9 +293,10 @@ def test_whatever_comes_in_json_comes_out(seed: int, data: st.DataObject) -> Non
     assert out["timestamp"].endswith("Z")
     for name in LINEAR:
         assert out[name] is None or math.isfinite(out[name])
-    unknown = {book.table.symbols[i] for i in np.flatnonzero((greeks.code != 0) & (quantity != 0))}
-    assert set(out["unknown"]) == unknown
-    if unknown:
+    held, open_ = quantity != 0.0, working.any(axis=0)
+    unknown = np.flatnonzero((greeks.code != 0) & (held | open_))
+    assert set(out["unknown"]) == {book.table.symbols[i] for i in unknown}
+    if held[unknown].any():
         assert out["delta"] is None
 
 

@@ -154,7 +154,7 @@ def test_any_sequence_ends_in_the_bits_of_a_fresh_aggregation(seed: int, steps: 
             shadow.take(quotes)
         elif step == "a":
             shadow.now += int(rng.choice([0, 1, HOUR, 5 * HOUR, 3 * DAY]))
-            total = live.advance(shadow.now)
+            total = live.advance(shadow.now, dividends=shadow.market.dividends)
         else:
             shadow.portfolio = book(seed + count)
             total = live.hold(shadow.portfolio)
@@ -286,7 +286,7 @@ def test_what_was_handed_out_and_what_was_handed_in_stay_apart() -> None:
     first, total = live.greeks(), live.hold(book(7))
     kept, quotes = (bits(first), total.tobytes(), first.to_dict()), tick(rng, NOW, feed=False)
     live.update(quotes)
-    live.advance(NOW + HOUR)
+    live.advance(NOW + HOUR, dividends=market.dividends)
     live.hold(book(8))
     after = bits(live.greeks())
     assert (bits(first), total.tobytes(), first.to_dict()) == kept
@@ -423,7 +423,7 @@ STATUSES = [
     # The ask is above the intrinsic, the midpoint is not.
     (1.0, 52.0, {"spot": np.array([150.0])}, ImpliedVolatilityStatus.BELOW_INTRINSIC,
      "vol_invalid"),
-    (150.0, 160.0, {}, ImpliedVolatilityStatus.ABOVE_MAXIMUM, "vol_invalid"),
+    (150.0, 160.0, {}, ImpliedVolatilityStatus.ABOVE_MAXIMUM, "quote_above_maximum"),
 ]  # fmt: skip
 
 
@@ -464,3 +464,22 @@ def test_part_of_a_table_is_solved_to_the_bits_of_the_whole(first: int, last: in
     whole, part = implied_vols(market), implied_vols(market, first, last)
     assert part.vol.tobytes() == whole.vol[first:last].tobytes()
     assert part.status.tolist() == whole.status[first:last].tolist()
+
+
+def test_time_passes_only_with_the_dividends_as_they_are_then() -> None:
+    """A call over an ex-date: what was taken off the spot before is not after."""
+    call = option()
+    table = InstrumentTable.of([call])
+    market = replace(market_of(call, mid=5.0), dividends=np.array([4.0]))
+    live = LiveGreeks(Portfolio.of(table, {call: 1.0}, 0.0), replace(market, table=table))
+    later = NOW + DAY
+    with pytest.raises(ValueError, match="dividends: got none"):
+        live.advance(later)
+    with pytest.raises(ValueError, match="bid: not changed here"):
+        live.advance(later, bid=market.bid)
+    total = live.advance(later, dividends=np.zeros(1), index_spot=4400.0)
+    whole = replace(market, table=table, now=later, dividends=np.zeros(1), index_spot=4400.0)
+    assert (
+        total.tobytes()
+        == aggregate_greeks(live.greeks().portfolio, with_implied_vols(whole)).total.tobytes()
+    )
