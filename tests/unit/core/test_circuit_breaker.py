@@ -275,6 +275,26 @@ def test_a_drawdown_is_final_unless_the_operator_rebases(rebase: bool) -> None:
     assert gate.state.high_water_mark == (LOST if rebase else FINE)
 
 
+def test_the_dwell_of_a_resumed_book_begins_at_the_resume() -> None:
+    state = marked(halt(marked(BreakerState(), 1.0), "x"), 1.0, 5)
+    state = resume(state, TOKEN, LIMITS, "calm again")
+    rungs = []
+    for day in (5, 6, 7):
+        state = climb(marked(state, 1.0, day), Rung.NORMAL, Rung.NORMAL, LIMITS)
+        rungs.append(state.rung)
+    assert rungs == [Rung.BLOCK_NEW, Rung.BLOCK_NEW, Rung.NORMAL]
+
+
+def test_a_closed_book_stays_closed_until_the_loss_is_below_the_release_level() -> None:
+    """Extreme at 125 of 100, released at 0.9 of that: 112.5."""
+    limits = RiskLimits(caps=Caps(drawdown=100.0), confirm={"k": 1, "n": 1})
+    w = world(2, held=0, limits=limits)
+    gate = RiskGate(w.manager)
+    cash = [FINE, FINE - 126.0, FINE - 113.0, FINE - 112.0]
+    rungs = [checked(gate, w, amount, NOW + day * DAY) for day, amount in enumerate(cash)]
+    assert rungs == [Rung.NORMAL, Rung.FLATTEN, Rung.FLATTEN, Rung.BLOCK_NEW]
+
+
 @pytest.mark.parametrize("token", ["", "f" * 63, "F" * 64, "z" * 64])
 def test_only_a_sha256_is_taken_for_the_tokens_digest(token: str) -> None:
     with pytest.raises(ValueError, match="operator_token_sha256"):
