@@ -136,10 +136,12 @@ class PortfolioGreeks:
     def _touched(self) -> NDArray[np.bool_]:
         """(n,) instruments held, by the book or one of its strategies, or ordered."""
         book = self.portfolio
-        touched = book.quantity != 0.0
+        touched: NDArray[np.bool_] = book.quantity != 0.0
         for part in book.strategies.values():
             touched |= part != 0.0
-        return touched if book.working is None else touched | book.working.any(axis=0)
+        if book.working is not None:
+            touched |= book.working.any(axis=0)
+        return touched
 
     @cached_property
     def interval(self) -> tuple[FloatArray, FloatArray]:

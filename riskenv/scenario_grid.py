@@ -413,6 +413,8 @@ def _interpolated_prices(  # type: ignore[no-untyped-def]
     spread = max(exp(2.0 * high_vol), high_r, abs(low_q), abs(high_q)) * years
     if not (
         low_r > 0.0
+        # X = min(1, r / q) has a kink at q = r, and what the engine makes of B has one with it.
+        and (high_q <= low_r or low_q >= high_r)
         and low_r * years >= NEGLIGIBLE
         and least * root >= SMALLEST_TOTAL_VOL
         and spread <= COARSE.most_spread
