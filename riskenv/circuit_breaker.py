@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import hmac
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from typing import Any, Literal
 
-from riskenv.canonical import digest
+from pydantic import Field, model_validator
+
+from riskenv.canonical import digest, number
+from riskenv.config import Config, load_config
 from riskenv.limits import RiskLimits
+from riskenv.loss_confirmation import LossWindow
+from riskenv.sessions import Sessions
 
 
 class Rung(enum.IntEnum):
@@ -23,7 +30,10 @@ class Rung(enum.IntEnum):
     HALTED = 5
 
 
-@dataclass(frozen=True, slots=True)
+_NOTHING_OBSERVED = LossWindow()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class BreakerState:
     """All that a decision remembers. A value: saved, restored, hashed and compared.
 
@@ -32,7 +42,11 @@ class BreakerState:
         session: index of the last session assessed, -1 before the first.
         day_start_equity: equity at the end of the session before, or at the first assessment.
         high_water_mark, last_equity: currency. NaN before the first known equity.
-        halt_reason: why an operator halted; "" if not.
+        halt_reason: why an operator last halted; "" if none ever did.
+        resume_reason: why that halt was left; "" if it was not.
+        rebased_from: the high-water mark that the last re-basing gave up; NaN if none did.
+        assessed_at: instant of the last assessment, nanoseconds UTC; None before the first.
+        losses: the observations that confirm an extreme loss.
     """
 
     rung: Rung = Rung.NORMAL
@@ -42,67 +56,154 @@ class BreakerState:
     high_water_mark: float = math.nan
     last_equity: float = math.nan
     halt_reason: str = ""
+    resume_reason: str = ""
+    rebased_from: float = math.nan
+    assessed_at: int | None = None
+    losses: LossWindow = _NOTHING_OBSERVED
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        values["rung"] = self.rung.name
-        return {k: None if v != v else v for k, v in values.items()}
+        """JSON-ready; null for NaN."""
+        values = _plain(self)
+        return {**values, "rung": self.rung.name, "losses": _plain(self.losses)}
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> BreakerState:
+    def from_dict(cls, values: Mapping[str, Any]) -> BreakerState:
         """Inverse of `to_dict`.
 
+        Raises:
+            ConfigError: a key is unknown, missing or of a wrong type; a number is NaN or infinite;
+                some but not all of the three equities are known.
+
         Example:
-            >>> state = BreakerState(rung=Rung.WARN, session=3, last_equity=10.0)
-            >>> BreakerState.from_dict(state.to_dict()).digest == state.digest
+            >>> state = BreakerState(Rung.WARN, 3, 3, 10.0, 12.0, 11.0)
+            >>> BreakerState.from_dict(state.to_dict()) == state
             True
+            >>> BreakerState.from_dict({**state.to_dict(), "rung": "CALM"})
+            Traceback (most recent call last):
+                ...
+            riskenv.config.ConfigError: SavedBreakerState is not valid:
+              rung: got 'CALM'; input should be 'NORMAL', 'WARN', 'BLOCK_NEW', ... or 'HALTED'
         """
-        restored: dict[str, Any] = {k: math.nan if v is None else v for k, v in values.items()}
-        restored["rung"] = Rung[values["rung"]]
-        return cls(**restored)
+        saved = load_config(SavedBreakerState, values)
+        losses = LossWindow(**_known(saved.losses))
+        return cls(**{**_known(saved), "rung": Rung[saved.rung], "losses": losses})
+
+    # By what is saved, because a NaN differs from itself.
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, BreakerState) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
 
     @property
     def digest(self) -> str:
         return digest(self.to_dict())
 
 
+def _plain(value: BreakerState | LossWindow) -> dict[str, Any]:
+    items = {field.name: getattr(value, field.name) for field in fields(value)}
+    return {k: number(v) if isinstance(v, float) else v for k, v in items.items()}
+
+
+def _known(saved: Config) -> dict[str, Any]:
+    """The fields, with NaN for the amounts that are null."""
+    return {k: math.nan if v is None and k in _MONEY else v for k, v in dict(saved).items()}
+
+
+class _SavedLosses(Config):
+    observed_at: int | None
+    equities: tuple[float, ...]
+    extreme: tuple[bool, ...]
+    day_start: float | None
+    high: float | None
+
+
+class SavedBreakerState(Config):
+    """What `BreakerState.to_dict` writes: every key is there, and null is Unknown."""
+
+    rung: Literal["NORMAL", "WARN", "BLOCK_NEW", "REDUCE", "FLATTEN", "HALTED"]
+    since_session: int = Field(ge=-1)
+    session: int = Field(ge=-1)
+    day_start_equity: float | None
+    high_water_mark: float | None
+    last_equity: float | None
+    halt_reason: str
+    resume_reason: str
+    rebased_from: float | None
+    assessed_at: int | None
+    losses: _SavedLosses
+
+    @model_validator(mode="after")
+    def _no_mark_lost(self) -> SavedBreakerState:
+        marks = (self.day_start_equity, self.high_water_mark, self.last_equity)
+        if len({mark is None for mark in marks}) > 1:
+            raise ValueError(
+                f"day_start_equity, high_water_mark, last_equity: got {marks}; "
+                "allowed: three amounts or three nulls"
+            )
+        return self
+
+
+_MONEY = frozenset(
+    ("day_start_equity", "high_water_mark", "last_equity", "rebased_from", "day_start", "high")
+)
+
+
+# -- what moves it ------------------------------------------------------------------------------
+
+
 def mark_equity(
-    state: BreakerState, equity: float, session: int, external_flow: float = 0.0
+    state: BreakerState,
+    equity: float,
+    now: int,
+    sessions: Sessions,
+    limits: RiskLimits,
+    external_flow: float = 0.0,
 ) -> BreakerState:
-    """Roll the day where a new session began, and raise the high-water mark.
+    """Roll the day where a new session began, raise the high-water mark, and observe the losses.
 
     Money paid in or out since the last call (`external_flow`, in > 0) is neither gain nor loss:
-    it moves the day's start, the high-water mark and the last known equity with it.
+    it moves the day's start, the high-water mark and every equity remembered with it. An equity
+    that is not finite is Unknown and sets no mark.
 
     Raises:
-        ValueError: the session lies before the last one assessed, or the flow is not finite, which
-            would wipe out the marks that losses are counted from.
+        ValueError: `now` lies before the last assessment, or the flow is not finite, which would
+            wipe out the marks that losses are counted from.
+        CalendarRangeError: `now` lies outside the calendar.
     """
     if not math.isfinite(external_flow):
         raise ValueError(f"external_flow: got {external_flow!r}; allowed: a finite amount")
+    session = sessions.session_of(now)
     if session < state.session:
         raise ValueError(
             f"session: got {session}; allowed: {state.session} or later - time does not go back"
         )
-    day_start, high = state.day_start_equity, state.high_water_mark
-    if session > state.session and not math.isnan(state.last_equity):
-        day_start = state.last_equity
-    day_start, high = day_start + external_flow, high + external_flow
-    if not math.isfinite(equity):  # Unknown: an infinite mark would never be forgotten
-        last = state.last_equity + external_flow
-        return replace(
-            state,
-            session=session,
-            day_start_equity=day_start,
-            high_water_mark=high,
-            last_equity=last,
+    if state.assessed_at is not None and now < state.assessed_at:
+        raise ValueError(
+            f"now: got {now}; allowed: {state.assessed_at} or later - time does not go back"
         )
+    day_start = state.day_start_equity + external_flow
+    high = state.high_water_mark + external_flow
+    last = state.last_equity + external_flow
+    losses = state.losses.moved(external_flow) if external_flow else state.losses
+    if session > state.session and not math.isnan(last):
+        day_start = last
+        losses = losses.rolled(day_start, limits)
+    if not losses.equities:  # marks without an observation were set by hand
+        losses = losses.taking(day_start, high)
+    if math.isfinite(equity):  # an infinite mark would never be forgotten
+        day_start = equity if math.isnan(day_start) else day_start
+        high = equity if math.isnan(high) else max(high, equity)
+        last = equity
+        losses = losses.observed(equity, now, sessions, day_start, limits)
     return replace(
         state,
         session=session,
-        day_start_equity=equity if math.isnan(day_start) else day_start,
-        high_water_mark=equity if math.isnan(high) else max(high, equity),
-        last_equity=equity,
+        day_start_equity=day_start,
+        high_water_mark=high,
+        last_equity=last,
+        assessed_at=now,
+        losses=losses,
     )
 
 
@@ -130,24 +231,43 @@ def halt(state: BreakerState, reason: str) -> BreakerState:
     Raises:
         ValueError: no reason given.
     """
-    if not reason:
-        raise ValueError("reason: got ''; allowed: why the book is halted")
-    return replace(state, rung=Rung.HALTED, since_session=state.session, halt_reason=reason)
+    if not reason.strip():
+        raise ValueError(f"reason: got {reason!r}; allowed: why the book is halted")
+    return replace(
+        state,
+        rung=Rung.HALTED,
+        since_session=state.session,
+        halt_reason=reason,
+        resume_reason="",
+    )
 
 
-def resume(state: BreakerState, token: str, limits: RiskLimits) -> BreakerState:
+def resume(
+    state: BreakerState, token: str, limits: RiskLimits, reason: str, *, rebase: bool = False
+) -> BreakerState:
     """Leave HALTED for BLOCK_NEW; the next assessment decides how far down from there.
+
+    Extreme losses seen before are forgotten, so that what still stands has to be confirmed anew.
+
+    Args:
+        token: the operator's.
+        reason: why trading may go on; kept in the state.
+        rebase: whether drawdown is counted from the last known equity from now on, without which a
+            drawdown beyond its cap could never be left. The mark given up is kept in the state.
+            The day's loss is not: it ends with the day.
 
     Raises:
         PermissionError: not halted, no token configured, or the wrong token.
+        ValueError: no reason given.
 
     Example:
         >>> from riskenv.limits import Caps
         >>> secret = hashlib.sha256(b"open sesame").hexdigest()
         >>> limits = RiskLimits(caps=Caps(), operator_token_sha256=secret)
-        >>> resume(halt(BreakerState(), "fat finger"), "open sesame", limits).rung.name
+        >>> halted = halt(BreakerState(), "fat finger")
+        >>> resume(halted, "open sesame", limits, "order cancelled").rung.name
         'BLOCK_NEW'
-        >>> resume(halt(BreakerState(), "fat finger"), "please", limits)
+        >>> resume(halted, "please", limits, "order cancelled")
         Traceback (most recent call last):
             ...
         PermissionError: token: not the operator's
@@ -156,6 +276,18 @@ def resume(state: BreakerState, token: str, limits: RiskLimits) -> BreakerState:
         raise PermissionError(f"rung: got {state.rung.name}; only HALTED is resumed")
     if limits.operator_token_sha256 is None:
         raise PermissionError("operator_token_sha256: none configured; this halt is final")
-    if hashlib.sha256(token.encode()).hexdigest() != limits.operator_token_sha256:
+    given = hashlib.sha256(token.encode()).hexdigest()
+    if not hmac.compare_digest(given, limits.operator_token_sha256):
         raise PermissionError("token: not the operator's")
-    return replace(state, rung=Rung.BLOCK_NEW, since_session=state.session, halt_reason="")
+    if not reason.strip():
+        raise ValueError(f"reason: got {reason!r}; allowed: why trading may go on")
+    high = state.last_equity if rebase else state.high_water_mark
+    return replace(
+        state,
+        rung=Rung.BLOCK_NEW,
+        since_session=state.session,
+        resume_reason=reason,
+        high_water_mark=high,
+        rebased_from=state.high_water_mark if rebase else state.rebased_from,
+        losses=state.losses.forgiven(high),
+    )

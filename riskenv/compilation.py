@@ -72,11 +72,12 @@ def inline(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def warmup() -> None:
-    """Compile every kernel, of a decision and of `riskenv.pricing`, into the disk cache."""
+    """Compile the kernels of decisions, Greeks, volatilities and dividends into the disk cache."""
     import numpy as np
 
     from riskenv import (
         Caps,
+        Dividend,
         FactorHistory,
         Instrument,
         InstrumentTable,
@@ -86,9 +87,13 @@ def warmup() -> None:
         RiskLimits,
         Sessions,
         VarConfig,
+        escrowed_value,
+        implied_forward,
+        implied_yield,
     )
+    from riskenv.exposure_bounds import exposure_bounds
     from riskenv.gate.risk_gate import RiskGate
-    from riskenv.pricing import implied_volatility, option_greeks
+    from riskenv.pricing import black_scholes_price, implied_volatility, option_greeks
 
     day = 86_400 * 10**9
     closes = day * np.arange(1, 200)
@@ -109,6 +114,14 @@ def warmup() -> None:
     gate = RiskGate(manager)
     gate.check(book, market, {share: 5.0})
     gate.report(book, market)
-    for exercise in ("european", "american"):
-        option_greeks(100.0, 100.0, 0.5, 0.05, 0.02, 0.2, [True, False], exercise)
+    exposure_bounds(market, np.ones(2, dtype=np.int64))
+    escrowed_value(table, 0, 0.02, [Dividend("A", day, 1.0)])
+    implied_forward([100.0], [5.0], [6.0], [4.0], [5.0], 0.02, 0.5)
+    implied_yield(101.0, 100.0, 0.02, 0.5)
+    black_scholes_price(100.0, 100.0, 0.5, 0.05, 0.02, 0.2, True)
+    # American ones with a boundary, and with two, which the tree prices: q < r < 0 for the put.
+    for exercise, rate, carry in (
+        ("european", 0.05, 0.02), ("american", 0.05, 0.02), ("american", -0.01, 0.02),
+    ):  # fmt: skip
+        option_greeks(100.0, 100.0, 0.5, rate, carry, 0.2, [True, False], exercise)
     implied_volatility([5.0, 6.0], 100.0, 100.0, 0.5, 0.05, 0.02, [True, False])

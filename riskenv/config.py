@@ -72,7 +72,9 @@ class Config(BaseModel):
             ConfigError: a replaced value is not allowed. (Pydantic's own copy does not look.)
         """
         copy = super().model_copy(deep=deep)
-        return copy if not update else load_config(type(self), {**dict(copy), **update})
+        # The fields alone: what a model has computed from them and kept is no key.
+        fields = {name: getattr(copy, name) for name in type(self).model_fields}
+        return copy if not update else load_config(type(self), {**fields, **update})
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)

@@ -77,8 +77,10 @@ def escrowed_value(
 
     The sum of amount * e^{-rate * years} over the dividends of the option's ticker that go ex after
     `now` and at or before its expiry; years = nanoseconds / (365 days). European options are then
-    priced at spot less this value, and their Greeks taken there (delta and gamma are those of the
-    real spot, as long as the dividends do not move with it).
+    priced at spot less this value, and their Greeks taken there: delta and gamma are those of the
+    real spot, as long as the dividends do not move with it; theta and charm in a book count that
+    what is owed grows as time passes; rho holds the value of the dividends, which falls as the
+    rate rises, where it is (5 % of a year's rho for 5 % of dividends).
 
     Args:
         table: the n instruments.

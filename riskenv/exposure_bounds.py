@@ -10,12 +10,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.exposures import pricing_columns
+from riskenv.exposures import RATE_STEP, pricing_columns
 from riskenv.market import Market
 from riskenv.measures import LINEAR
-from riskenv.pricing.greek_bounds import RHO, greek_bounds
+from riskenv.pricing.black_scholes import LARGEST_EXPONENT
+from riskenv.pricing.greek_bounds import CHARM, RHO, THETA, greek_bounds
 from riskenv.pricing.option_greeks import option_greeks
-from riskenv.quote_quality import BETA, FX, FX_INVALID, MARKET_INVALID, SPOT, SPOT_STALE
+from riskenv.quote_quality import (
+    BETA,
+    DIVIDENDS,
+    FX,
+    FX_INVALID,
+    MARKET_INVALID,
+    SPOT,
+    timely_spots,
+)
 from riskenv.quote_rules import QuoteRules
 
 FloatArray = NDArray[np.float64]
@@ -49,7 +58,15 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
     )
     spot_paid, strike, years, rate, carry, _, sign = columns[:, rows]
     spot, beta, fx = market.tickers[:, table.underlying_index[rows]][[SPOT, BETA, FX]]
-    trusted = ~np.isin(code[rows], (MARKET_INVALID, SPOT_STALE)) & (spot > 0.0) & (spot < np.inf)
+    # By the spot's own marks: another reason may have been told in its place.
+    timely = np.empty(len(table.underlyings), dtype=np.bool_)
+    timely_spots(market.spot_time, market.now, rules.ages, timely)
+    trusted = (
+        timely[table.underlying_index[rows]]
+        & (code[rows] != MARKET_INVALID)
+        & (spot > 0.0)
+        & (spot < np.inf)
+    )
     share = table.kind[rows] == 0
     with np.errstate(invalid="ignore"):
         held_at = rate - carry
@@ -57,10 +74,12 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
         np.where(trusted, spot_paid, np.nan), strike, years, rate, held_at, sign > 0.0,
         rules.unknown_vol_low, rules.unknown_vol_high, american=table.american[rows],
     )  # fmt: skip
-    # The right alone bounds delta, by the discounting of a negative yield.
+    # The right alone bounds delta, by the discounting of a negative yield, if that is known.
     with np.errstate(over="ignore", invalid="ignore"):
-        growth = np.exp(np.maximum((carry - rate) * years, 0.0))
-    largest = np.where(growth >= 1.0, growth, np.inf)  # NaN: no bound
+        growth = np.exp(np.maximum(-held_at * np.maximum(years, 0.0), 0.0))
+        sound = np.abs(rate * years) <= LARGEST_EXPONENT
+        sound &= np.abs(held_at * years) <= LARGEST_EXPONENT
+    largest = np.where(sound, growth, np.inf)
     least[0] = np.maximum(least[0], np.where(sign > 0.0, 0.0, -largest))
     most[0] = np.minimum(most[0], np.where(sign > 0.0, largest, 0.0))
     f = table.on_future[rows]
@@ -68,15 +87,24 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
         np.where(trusted, spot_paid, np.nan)[f], strike[f], years[f], rate[f], sign[f] > 0.0,
         table.american[rows][f], rules,
     )  # fmt: skip
+    # A European option's cash dividends: what they are owed grows as time passes.
+    cash = np.where(table.american[rows], 0.0, market.columns[DIVIDENDS][rows])
+    owed = _times(cash, rate / 365.0)
+    for greek, by in ((THETA, 0), (CHARM, 1)):
+        ends = _times(owed, least[by]), _times(owed, most[by])
+        least[greek] -= np.maximum(*ends)
+        most[greek] -= np.minimum(*ends)
     least[:, share], most[:, share] = 0.0, 0.0
     least[0, share], most[0, share] = 1.0, 1.0
 
-    # Factors that turn a Greek into currency: positive, and Unknown between 0 and infinity.
+    # Factors that turn a Greek into currency. What is Unknown is positive, but for a future's
+    # price, which has been negative.
     known_fx = (code[rows] != FX_INVALID) & (fx > 0.0) & (fx < np.inf)
     money = np.where(known_fx, fx, 0.0), np.where(known_fx, fx, np.inf)
     price = np.where(trusted, spot, 0.0), np.where(trusted, spot, np.inf)
-    dollars = _times(money[0], price[0]), _times(money[1], price[1])
-    squares = _times(dollars[0], price[0]) / 100.0, _times(dollars[1], price[1]) / 100.0
+    squares = tuple(_times(_times(a, b), b) / 100.0 for a, b in zip(money, price, strict=True))
+    price = np.where(table.on_future[rows] & ~trusted, -np.inf, price[0]), price[1]
+    dollars = _product(money, price)
     one = np.ones(len(rows)), np.ones(len(rows))
     m = table.multiplier[rows]
     # Each measure of LINEAR but the last: row of `greek_bounds`, factor.
@@ -85,9 +113,11 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
          (5, one), (6, money), (7, one))
     ):  # fmt: skip
         a, z = least[greek], most[greek]
-        with np.errstate(over="ignore"):
-            low[rows, j] = m * np.minimum(_times(a, factor[0]), _times(a, factor[1]))
-            high[rows, j] = m * np.maximum(_times(z, factor[0]), _times(z, factor[1]))
+        ends = _product((m * a, m * z), factor)
+        # Outward by more than the rounding of what came here by another order of products.
+        apart = np.where((ends[0] == ends[1]) | (factor is one), 0.0, _ROUNDING)
+        low[rows, j] = ends[0] - _times(apart, np.abs(ends[0]))
+        high[rows, j] = ends[1] + _times(apart, np.abs(ends[1]))
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         per_index = beta / market.index_spot
     for j, per in enumerate(per_index):
@@ -96,7 +126,8 @@ def exposure_bounds(market: Market, code: NDArray[np.int64]) -> tuple[FloatArray
             ends = _times(ends[0], per), _times(ends[1], per)
         elif ends != (0.0, 0.0):
             ends = -np.inf, np.inf
-        low[rows[j], -1], high[rows[j], -1] = min(ends), max(ends)
+        low[rows[j], -1] = min(ends) - _ROUNDING * abs(min(ends))
+        high[rows[j], -1] = max(ends) + _ROUNDING * abs(max(ends))
     return low, high
 
 
@@ -108,7 +139,8 @@ def _rho_on_future(
 
     rho = -E[u e^{-ru} payoff] / 100 for the time u of exercise. European: u = T, -T V / 100, and V
     grows with the volatility. American: u <= T, and V is at most e^{max(rT, 0)} times the European
-    one, because the payoff of a martingale, convex, is worth the more the later it is.
+    one, because the payoff of a martingale, convex, is worth the more the later it is. Its rho is a
+    difference between rates `RATE_STEP` to either side, where V grows by e^{T RATE_STEP} at most.
     """
     worth = [
         option_greeks(future, strike, years, rate, 0.0, vol, is_call).price
@@ -116,10 +148,18 @@ def _rho_on_future(
     ]
     left = np.maximum(years, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        growth = np.where(american, np.exp(np.maximum(rate * left, 0.0)), 1.0)
+        growth = np.where(american, np.exp(np.maximum(rate * left, 0.0) + RATE_STEP * left), 1.0)
         least = -0.01 * left * growth * worth[1] * (1.0 + _ROUNDING)
         most = np.where(american, 0.0, -0.01 * left * worth[0] * (1.0 - _ROUNDING))
     return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), 0.0, most)
+
+
+def _product(
+    a: tuple[FloatArray, FloatArray], b: tuple[FloatArray, FloatArray]
+) -> tuple[FloatArray, FloatArray]:
+    """Ends of the product of two intervals."""
+    corners = np.stack([_times(x, y) for x in a for y in b])
+    return corners.min(axis=0), corners.max(axis=0)
 
 
 def _times(a, b):  # type: ignore[no-untyped-def]

@@ -71,7 +71,8 @@ def pricing_columns(whole, real, columns, tickers, now, start, stop, out):  # ty
         carry = 0.0 if whole[ON_FUTURE, i] else rate - columns[YIELD, i]
         if cash > 0.0 and option:
             if whole[AMERICAN, i]:
-                carry += log(1.0 - cash / spot) / years if cash < spot else np.nan
+                paid = log(1.0 - cash / spot) if cash < spot else np.nan
+                carry += paid / years if years > 0.0 else 0.0
             else:
                 spot -= cash
         out[0, k] = spot
@@ -100,6 +101,12 @@ def _write_rows(  # type: ignore[no-untyped-def]
             if whole[ON_FUTURE, i] and not whole[AMERICAN, i]:
                 # A future's price does not move with the rate: only the discounting does.
                 rho = -0.01 * (whole[EXPIRY, i] - now) / NS_PER_YEAR * g[0, k]
+            cash = columns[DIVIDENDS, i]
+            if cash > 0.0 and not whole[AMERICAN, i]:
+                # As time passes dividends owed are worth more, and what is left of spot less.
+                owed = columns[RATE, i] * cash / 365.0
+                theta -= delta * owed
+                charm -= gamma * owed
             if feed.shape[0] > 0 and code[i] == KNOWN:
                 given, level = feed[i], spot / 100.0
                 computed = (delta, gamma, theta, vega, rho)
@@ -139,11 +146,11 @@ def _write_rows(  # type: ignore[no-untyped-def]
 @jit
 def european_exposures(  # type: ignore[no-untyped-def]
     whole, real, columns, tickers, quote_time, spot_time, feed, tolerance,
-    now, index_spot, max_age, start, stop, X, code, quoted,
+    now, index_spot, ages, start, stop, X, code, quoted,
 ):  # fmt: skip
     """X[start:stop] and why a row is Unknown, of instruments of which none is American."""
     judge_quotes(
-        whole, real, columns, tickers, quote_time, spot_time, now, max_age, start, stop,
+        whole, real, columns, tickers, quote_time, spot_time, now, ages, start, stop,
         code, quoted,
     )  # fmt: skip
     # Blocks of one size, so that the Greeks fill whole arrays: with a part of one, g[:, :n], the
@@ -184,12 +191,12 @@ class ExposureRows:
         if not table.american[start:stop].any():
             european_exposures(
                 *arrays, market.quote_time, market.spot_time, market.feed, rules.tolerance,
-                market.now, market.index_spot, rules.max_quote_age, start, stop,
+                market.now, market.index_spot, rules.ages, start, stop,
                 self.X, self.code, self.quoted,
             )  # fmt: skip
             return
         judge_quotes(
-            *arrays, market.quote_time, market.spot_time, market.now, rules.max_quote_age,
+            *arrays, market.quote_time, market.spot_time, market.now, rules.ages,
             start, stop, self.code, self.quoted,
         )  # fmt: skip
         columns, g = np.empty((7, stop - start)), np.empty((9, stop - start))
@@ -204,7 +211,7 @@ class ExposureRows:
 
 
 # Rate moves up and down by this for the rho of an American option on a future.
-_RATE_STEP = 1e-4
+RATE_STEP = 1e-4
 
 
 def _american(columns: FloatArray, on_future: NDArray[np.bool_]) -> FloatArray:
@@ -222,9 +229,9 @@ def _american(columns: FloatArray, on_future: NDArray[np.bool_]) -> FloatArray:
     g = greeks_of(columns)
     if on_future.any():
         up, down = columns[:, on_future], columns[:, on_future]
-        up[3] += _RATE_STEP
-        down[3] -= _RATE_STEP
-        g[5, on_future] = 0.01 * (greeks_of(up)[0] - greeks_of(down)[0]) / (2.0 * _RATE_STEP)
+        up[3] += RATE_STEP
+        down[3] -= RATE_STEP
+        g[5, on_future] = 0.01 * (greeks_of(up)[0] - greeks_of(down)[0]) / (2.0 * RATE_STEP)
     return g
 
 

@@ -1,171 +1,105 @@
 """Gap-risk monitor: scheduled events that tighten caps, block entries and force reductions.
 
 Time to an event is counted in session closes that come strictly before it: 0 closes means that
-this is the last chance to act. An event is invisible before its `known_at`.
+this is the last chance to act. An event is invisible before its `known_at`, and gone once it is
+withdrawn. What nobody knows counts against the book: see `EventWindow.cautions`.
 """
 
 from __future__ import annotations
 
-import bisect
+import datetime
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from operator import attrgetter
-from typing import Any
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
-from riskenv.config import Config
+from riskenv.event_policy import ACTIONS, EventPolicy, EventRule, NeededDate
+from riskenv.event_timeline import EventTimeline
+from riskenv.event_window import ActiveRule, EventWindow, UnknownDays
 from riskenv.events import Event
-from riskenv.instruments import NS_PER_SECOND
-from riskenv.scenarios import GapJump
-from riskenv.sessions import CalendarRangeError, Sessions
+from riskenv.portfolio_greeks import timestamp
+from riskenv.sessions import Sessions
+
+__all__ = [
+    "ActiveRule",
+    "EventPolicy",
+    "EventRule",
+    "EventWindow",
+    "GapRiskMonitor",
+    "NeededDate",
+    "Unknowable",
+    "UnknownDays",
+    "recommended_action",
+]
 
 
-class EventRule(Config):
-    """What one type of event does to the caps.
-
-    Attributes:
-        event_type: the type it applies to, as in `Event.event_type`.
-        sessions_before: the rule holds at the last this many closes before the event, and from
-            the moment that leaves no more of them.
-        cap_multiplier: factor on every exposure and tail cap meanwhile.
-        block_new: only reductions pass meanwhile.
-        reduce: a book outside the tightened caps is reduced at once, not merely kept from growing.
-        gap_log_return: size of the jump, tried up and down, as a log return; 0 = none.
-        gap_log_vol_change: log change of implied volatility that comes with the jump.
-    """
-
-    event_type: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
-    sessions_before: int = Field(ge=1, le=20)
-    cap_multiplier: float = Field(default=1.0, gt=0.0, le=1.0)
-    block_new: bool = False
-    reduce: bool = False
-    gap_log_return: float = Field(default=0.0, ge=0.0, lt=1.0)
-    gap_log_vol_change: float = Field(default=0.0, ge=-1.0, le=2.0)
-
-
-class EventPolicy(Config):
-    """Rules by event type, and how far ahead the report looks."""
-
-    rules: tuple[EventRule, ...] = ()
-    report_days: int = Field(default=10, ge=1, le=60)
-    time_zone: str = "America/New_York"
-
-
-@dataclass(frozen=True, slots=True)
-class ActiveRule:
-    """A rule in force, for one event, with the closes left before it."""
-
-    event: Event
-    rule: EventRule
-    closes_before: int
+class Unknowable(Protocol):
+    """Days that no source covers: `riskenv.data.UnknownSpan`, or the like of it."""
 
     @property
-    def action(self) -> str:
-        if self.rule.reduce:
-            return "reduce_size"
-        if self.rule.block_new:
-            return "block_new"
-        return "tighten" if self.rule.cap_multiplier < 1.0 else "watch"
-
-
-@dataclass(frozen=True)
-class EventWindow:
-    """What the calendar says at one instant.
-
-    Attributes:
-        active: rules in force.
-        upcoming: known events within the policy's report window, each with its rule if it has one.
-        calendar_unknown: the session calendar ends before an event's time can be counted: fail
-            towards caution, entries are blocked.
-    """
-
-    active: tuple[ActiveRule, ...] = ()
-    upcoming: tuple[tuple[Event, EventRule | None], ...] = ()
-    calendar_unknown: bool = False
-
+    def event_type(self) -> str: ...
     @property
-    def cap_multiplier(self) -> float:
-        return min((a.rule.cap_multiplier for a in self.active), default=1.0)
-
+    def symbol(self) -> str: ...
     @property
-    def block_new(self) -> bool:
-        return self.calendar_unknown or any(a.rule.block_new for a in self.active)
-
+    def first(self) -> datetime.date: ...
     @property
-    def reduce(self) -> bool:
-        return any(a.rule.reduce for a in self.active)
-
+    def last(self) -> datetime.date: ...
     @property
-    def jumps(self) -> tuple[GapJump, ...]:
-        """Up and down jump of every active event, each once."""
-        return tuple(
-            dict.fromkeys(
-                GapJump(a.event.symbol, sign * a.rule.gap_log_return, a.rule.gap_log_vol_change)
-                for a in self.active
-                if a.rule.gap_log_return > 0.0
-                for sign in (-1.0, 1.0)
-            )
-        )
+    def reason(self) -> str: ...
 
 
 class GapRiskMonitor:
     """Looks up what is scheduled around an instant; pure in `now`.
 
+    Between two moments at which something changes (an event becomes known or passes, a rule
+    begins, a session closes) every instant has the same window, which is kept.
+
     Args:
         events: the calendar, in any order.
         policy: the rules.
         sessions: the exchange calendar.
+        sectors: ticker -> sector, in the words of the events' sectors. A ticker that is not in it
+            is touched by the events of every sector.
+        unknown: days on which nobody can say whether there is an event (`EventCalendar.unknown`).
+            Entries are blocked from where a rule of the type would begin, had the first of them
+            an event, to the end of the last.
     """
 
-    def __init__(self, events: Iterable[Event], policy: EventPolicy, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        events: Iterable[Event],
+        policy: EventPolicy,
+        sessions: Sessions,
+        sectors: Mapping[str, str] | None = None,
+        unknown: Iterable[Unknowable] = (),
+    ) -> None:
         self.policy = policy
         self.sessions = sessions
-        self.events = tuple(sorted(events, key=_LISTING))
-        self._times = [event.time for event in self.events]
-        self._zone = ZoneInfo(policy.time_zone)
-        self._rules: dict[str, EventRule] = {}
-        for rule in policy.rules:
-            if rule.event_type in self._rules:
-                raise ValueError(f"rules: {rule.event_type!r} has two rules; allowed: one each")
-            self._rules[rule.event_type] = rule
-        self.window = lru_cache(maxsize=4096)(self._window)
+        self.events = tuple(sorted(events, key=lambda event: event.order))
+        self.sectors = dict(sorted((sectors or {}).items()))
+        self.unknown = tuple(
+            UnknownDays(days.event_type, days.symbol, days.first, days.last, days.reason)
+            for days in unknown
+        )
+        self._timeline = EventTimeline(self.events, policy, sessions, self.sectors, self.unknown)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return GapRiskMonitor, (self.events, self.policy, self.sessions)
+        return GapRiskMonitor, (
+            self.events, self.policy, self.sessions, self.sectors, self.unknown,
+        )  # fmt: skip
 
-    def _window(self, now: int) -> EventWindow:
-        """What is known and near at `now`."""
-        active, upcoming, unknown = [], [], False
-        today = self._local_date(now)
-        for event in self.events[bisect.bisect_left(self._times, now) :]:
-            days = (self._local_date(event.time) - today).days
-            if days > max(self.policy.report_days, _FARTHEST_DAYS):
-                break
-            if event.known_at > now:
-                continue
-            rule = self._rules.get(event.event_type)
-            if days <= self.policy.report_days:
-                upcoming.append((event, rule))
-            if rule is None:
-                continue
-            try:
-                left = self.sessions.closes_between(now, event.time)
-            except CalendarRangeError:
-                unknown = True
-                continue
-            if left < rule.sessions_before:
-                active.append(ActiveRule(event, rule, left))
-        return EventWindow(tuple(active), tuple(upcoming), unknown)
+    def window(self, now: int, tickers: tuple[str, ...] | None = None) -> EventWindow:
+        """What is known and near at `now` (ns UTC).
 
-    def _local_date(self, ns: int) -> Any:
-        return datetime.fromtimestamp(ns // NS_PER_SECOND, UTC).astimezone(self._zone).date()
+        Args:
+            tickers: leave out what touches none of them; None = leave out nothing. Where a policy
+                needs dates of every ticker, None stands for those that have a sector.
+        """
+        return self._timeline.window(now, tickers)
+
+    # -- the report ----------------------------------------------------------------------------
 
     def report(
         self,
@@ -176,6 +110,7 @@ class GapRiskMonitor:
         extreme: float,
         gap_pnl: NDArray[np.float64],
         hedges: Sequence[NDArray[np.float64]],
+        tickers: tuple[str, ...] | None = None,
     ) -> dict[str, Any]:
         """The monitor's output: upcoming events, risk level and recommended action.
 
@@ -184,46 +119,76 @@ class GapRiskMonitor:
             gap_cap: highest loss allowed (currency, inf = none); warn, extreme: shares of it.
             gap_pnl: (G,) P&L of the book under each jump.
             hedges: per ticker touched, (G,) P&L of selling its whole delta in shares.
+            tickers: as for `window`.
         """
-        window = self.window(now)
-        today = self._local_date(now)
-        held = {a.event: a for a in window.active}
-        upcoming = [
-            {
-                "symbol": event.symbol or "MARKET",
-                "event_type": event.event_type,
-                "date": self._local_date(event.time).isoformat(),
-                "days_until": (self._local_date(event.time) - today).days,
-                "action": held[event].action if event in held else "watch",
-            }
-            for event, _ in window.upcoming
-        ]
+        window = self.window(now, tickers)
+        actions: dict[Event, str] = {}
+        for held in (*window.active, *window.cooling):
+            strictest = max(actions.get(held.event, "watch"), held.action, key=_strictness)
+            actions[held.event] = strictest
         return {
-            "upcoming_events": upcoming,
-            "risk_level": self._risk_level(window, gap_loss, gap_cap, warn, extreme),
+            "upcoming_events": [
+                self._row(event, now, actions.get(event, "watch")) for event in window.upcoming
+            ],
+            "risk_level": _risk_level(window, gap_loss, gap_cap, warn, extreme),
             "recommended_action": recommended_action(window, gap_loss, gap_cap, gap_pnl, hedges),
             "gap_loss": None if math.isnan(gap_loss) else gap_loss,
+            "cautions": [
+                {"code": c.code, "symbol": c.symbol or "MARKET", "words": c.words}
+                for c in window.cautions
+            ],
         }
 
-    @staticmethod
-    def _risk_level(
-        window: EventWindow, gap_loss: float, gap_cap: float, warn: float, extreme: float
-    ) -> str:
-        if not window.active and not window.calendar_unknown:
-            return "normal"
-        if window.calendar_unknown or math.isnan(gap_loss):
-            return "critical"
-        if not -gap_loss <= extreme * gap_cap:
-            return "critical"
-        if not -gap_loss <= gap_cap:
-            return "high"
-        return "normal" if -gap_loss <= warn * gap_cap else "elevated"
+    def _row(self, event: Event, now: int, action: str) -> dict[str, Any]:
+        day = self._timeline.local_date(event.time)
+        last_close = self.last_close_before(event)
+        return {
+            "symbol": event.symbol or "MARKET",
+            "event_type": event.event_type,
+            "date": day.isoformat(),
+            "days_until": (day - self._timeline.local_date(now)).days,
+            "action": action,
+            "sector": event.sector,
+            "importance": event.importance,
+            "confidence": event.confidence,
+            "source": event.source,
+            "deadline": None if last_close is None else timestamp(last_close),
+        }
+
+    def last_close_before(self, event: Event) -> int | None:
+        """The last chance to act before an event, ns UTC; None beyond the session calendar."""
+        closes = self.sessions.closes
+        row = int(np.searchsorted(closes, event.time, side="left")) - 1
+        return None if row < 0 or event.time > closes[-1] else int(closes[row])
 
 
-# Every attribute, so that the order in which a calendar lists its events changes nothing.
-_LISTING = attrgetter("time", "event_type", "symbol", "known_at", "known_at_assumed", "source")
-# Twenty sessions, the longest rule, span at most this many calendar days.
-_FARTHEST_DAYS = 35
+def _strictness(action: str) -> int:
+    return [str(known) for known in ACTIONS].index(action)
+
+
+_RISK_LEVELS = ("normal", "elevated", "high", "critical")
+
+
+def _risk_level(
+    window: EventWindow, gap_loss: float, gap_cap: float, warn: float, extreme: float
+) -> str:
+    """By the book's own gap loss; what nobody knows has a level of its own at the least."""
+    level = 0
+    if window.active or window.undated:
+        level = _level_of_loss(gap_loss, gap_cap, warn, extreme)
+    if window.undated:
+        level = max(level, 1)
+    if window.unknown:
+        level = max(level, 2)
+    return "critical" if window.calendar_unknown else _RISK_LEVELS[level]
+
+
+def _level_of_loss(gap_loss: float, gap_cap: float, warn: float, extreme: float) -> int:
+    if math.isnan(gap_loss) or not -gap_loss <= extreme * gap_cap:
+        return 3
+    if not -gap_loss <= gap_cap:
+        return 2
+    return 0 if -gap_loss <= warn * gap_cap else 1
 
 
 def recommended_action(

@@ -72,6 +72,13 @@ class Instrument:
             raise ValueError(f"exercise: got {self.exercise!r}; allowed: 'european', 'american'")
         if not (0.0 < self.multiplier < math.inf):
             raise ValueError(f"multiplier: got {self.multiplier!r}; allowed: a number above 0")
+        whole = self.expiry == self.expiry and abs(self.expiry) < 2**63
+        if not (whole and int(self.expiry) == self.expiry):
+            raise ValueError(f"expiry: got {self.expiry!r}; allowed: whole nanoseconds UTC")
+        # Numbers of NumPy become Python's: an instrument is written to JSON, and compared.
+        for name, plain in (("strike", float), ("expiry", int), ("multiplier", float)):
+            object.__setattr__(self, name, plain(getattr(self, name)))
+        object.__setattr__(self, "on_future", bool(self.on_future))
         if self.right:
             if not (0.0 < self.strike < math.inf):
                 raise ValueError(f"strike: got {self.strike!r}; allowed: a number above 0")

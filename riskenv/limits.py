@@ -86,6 +86,36 @@ _OF_EQUITY = frozenset(
 )
 
 
+class ConfirmRule(Config):
+    """How often a loss must be seen before it closes the book: one bad tick is not a crash.
+
+    A book that is assessed once a session wants k = n = 1: a day's loss is gone the next day.
+
+    Attributes:
+        k, n: an extreme day_loss or drawdown flattens once k of the last n observations show it.
+            Until then it only blocks new risk, at the first sight of it.
+        seconds: of session time that observations lie apart at least.
+
+    Example:
+        >>> from riskenv.config import load_config
+        >>> load_config(ConfirmRule, {"k": 4, "n": 3})
+        Traceback (most recent call last):
+            ...
+        riskenv.config.ConfigError: ConfirmRule is not valid:
+          (whole): got {'k': 4, 'n': 3}; k: got 4; allowed: at most n (3)
+    """
+
+    k: int = Field(default=2, ge=1)
+    n: int = Field(default=3, ge=1)
+    seconds: int = Field(default=60, ge=1)
+
+    @model_validator(mode="after")
+    def _k_within_n(self) -> ConfirmRule:
+        if self.k > self.n:
+            raise ValueError(f"k: got {self.k}; allowed: at most n ({self.n})")
+        return self
+
+
 class RiskLimits(Config):
     """Caps and the levels of the circuit breaker around them.
 
@@ -100,10 +130,11 @@ class RiskLimits(Config):
         margin: what the margin measure asks per contract.
         warn: share of a cap at which the rung becomes WARN.
         extreme: share of a cap at which positions are reduced (an exposure) or everything is
-            closed (day_loss, drawdown).
+            closed (day_loss, drawdown, once `confirm` is satisfied).
         release: share of a cap that a forced reduction brings the measure back to, and below
             which a rung is left; the gap to 1 is the band that keeps the breaker from flapping.
         dwell_sessions: sessions a rung is held at least.
+        confirm: how an extreme loss is confirmed; exposures need no confirmation.
         operator_token_sha256: sha256 (hex) of the token that resumes a halted book; without one a
             halt is final.
 
@@ -130,6 +161,7 @@ class RiskLimits(Config):
     extreme: float = Field(default=1.25, gt=1.0)
     release: float = Field(default=0.9, gt=0.0, lt=1.0)
     dwell_sessions: int = Field(default=1, ge=0)
+    confirm: ConfirmRule = ConfirmRule()
     operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     quotes: QuoteRules = QuoteRules()
 

@@ -2,8 +2,9 @@
 
 The numbers are those of `riskenv.portfolio_greeks.aggregate_greeks` to the bit, because the
 exposures of a ticker's instruments depend on that ticker's quotes alone, and the book's sums run
-within each ticker before they run over tickers. Time moves by `advance`, which renews everything:
-between two calls theta and charm have not been at work.
+within each ticker before they run over tickers. Time moves by `advance`, which renews everything,
+and takes the level of the index, rates and dividends: between two calls these stand still, and
+theta and charm have not been at work.
 """
 
 from __future__ import annotations
@@ -19,10 +20,15 @@ from riskenv.market import FEED, Market
 from riskenv.measures import LINEAR
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import PortfolioGreeks, column_sums, group_sums, sum_exposures
-from riskenv.quote_quality import BID, NO_TIME, SPOT, VOL
+from riskenv.quote_quality import BID, DIVIDENDS, NO_TIME, SPOT, VOL
 from riskenv.quote_vols import implied_vols
 
 FloatArray = NDArray[np.float64]
+
+# What changes more slowly than a quote.
+_BETWEEN_TICKS = frozenset(
+    ("beta", "beta_as_of", "dividend_yield", "dividends", "fx", "index_spot", "rate")
+)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -130,15 +136,29 @@ class LiveGreeks:
         self._renew(u, start, stop)
         return self._total.copy()
 
-    def advance(self, now: int) -> FloatArray:
+    def advance(self, now: int, **changes: Any) -> FloatArray:
         """Let time pass to `now`, with the quotes as they are; returns as `update` does.
 
+        Args:
+            changes: fields of `Market` that a tick does not bring: index_spot, rate,
+                dividend_yield, dividends, beta, beta_as_of, fx. The present value of dividends
+                changes as time passes, so where there are any they must be given.
+
         Raises:
-            ValueError: time would go back.
+            ValueError: time would go back, or the dividends are not given anew.
         """
         if now < self._market.now:
             raise ValueError(f"now: got {now}; allowed: at or after {self._market.now}")
-        self._market = replace(self._market, now=now)
+        odd = sorted(set(changes) - _BETWEEN_TICKS)
+        if odd:
+            raise ValueError(f"{odd[0]}: not changed here; allowed: {', '.join(_BETWEEN_TICKS)}")
+        owed = now > self._market.now and self._market.columns[DIVIDENDS].any()
+        if owed and "dividends" not in changes:
+            raise ValueError(
+                "dividends: got none; allowed: their present value as of the new time "
+                "(riskenv.escrowed_value)"
+            )
+        self._market = replace(self._market, now=now, **changes)
         self._renew_all()
         return self._total.copy()
 

@@ -179,7 +179,7 @@ class Market:
         code, quoted = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
         judge_quotes(
             self.table.whole, self.table.real, self.columns, self.tickers, self.quote_time,
-            self.spot_time, self.now, self.rules.max_quote_age, 0, n, code, quoted,
+            self.spot_time, self.now, self.rules.ages, 0, n, code, quoted,
         )  # fmt: skip
         return code, quoted
 
@@ -210,7 +210,8 @@ class Market:
         """(n,) what one contract is worth at mid, in the book's currency; NaN where the quote is
         none. A future is worth 0: its gains are in cash already."""
         u = self.table.underlying_index
-        value: FloatArray = self.table.multiplier * self.mid * self.tickers[FX][u]
+        with np.errstate(invalid="ignore", over="ignore"):
+            value: FloatArray = self.table.multiplier * self.mid * self.tickers[FX][u]
         value[self.table.on_future & (self.table.kind == 0)] = 0.0
         return value
 

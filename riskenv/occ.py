@@ -121,21 +121,32 @@ def instrument_from_occ(
     underlying: str | None = None,
     multiplier: float = 100.0,
     am: bool = False,
-    exercise: str = "european",
+    exercise: str,
+    currency: str = "USD",
 ) -> Instrument:
     """The contract of an OCC symbol.
 
     Args:
+        exercise: "american", as options on shares and funds (SPY) are, or "european", as SPX and
+            most other index options: the symbol does not say, and so it must be.
         underlying: the ticker, where it is not the root (SPXW is on SPX).
         multiplier: currency per point: 100, 10 for minis, other numbers after an adjustment (a
             7-for-1 split of a standard contract leaves seven contracts of 100).
         am: settled at the open.
-        exercise: "european", as SPX and most other index options are, or "american", as options on
-            shares and funds (SPY) are; the symbol does not say.
+        currency: ISO code.
 
     Raises:
         ValueError: not an OCC symbol, or another exercise.
         CalendarRangeError: its date lies outside the calendar.
+
+    Example:
+        >>> hour, day = 3_600 * 10**9, 86_400 * 10**9
+        >>> friday = 17_424 * day           # 2017-09-15
+        >>> sessions = Sessions(np.array([friday]) + 13 * hour, np.array([friday]) + 20 * hour)
+        >>> standard = instrument_from_occ("SPX   170915C02500000", sessions, am=True,
+        ...                                exercise="european")
+        >>> (standard.expiry - friday) // hour, standard.multiplier
+        (13, 100.0)
     """
     parsed = OccSymbol.parse(symbol)
     return Instrument(
@@ -145,4 +156,5 @@ def instrument_from_occ(
         settlement_time(parsed.date, sessions, am),
         multiplier,
         exercise=exercise,
+        currency=currency,
     )

@@ -50,6 +50,7 @@ class Portfolio:
         object.__setattr__(self, "quantity", self._checked("quantity", self.quantity, (n,)))
         if not math.isfinite(self.cash):
             raise ValueError(f"cash: got {self.cash!r}; allowed: a finite amount")
+        object.__setattr__(self, "cash", float(self.cash))
         strategies = {}
         for tag, quantity in self.strategies.items():
             if not tag:
@@ -101,6 +102,8 @@ class Portfolio:
         rest = self.quantity.copy()
         for quantity in self.strategies.values():
             rest -= quantity
+        # 0.3 less 0.1 less 0.2 is nothing.
+        rest[np.abs(rest) <= 1e-12 * np.abs(self.quantity)] = 0.0
         return rest
 
     def positions(self) -> dict[str, float]:

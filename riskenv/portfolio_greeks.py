@@ -112,10 +112,33 @@ class PortfolioGreeks:
 
     @property
     def unknown(self) -> dict[str, str]:
-        """Symbol -> reason, of what is held."""
-        rows = np.flatnonzero((self.portfolio.quantity != 0.0) & (self.code != 0))
+        """Symbol -> reason, of what is held or ordered."""
+        rows = np.flatnonzero(self._touched & (self.code != 0))
         symbols = self.market.table.symbols
         return {symbols[row]: UNKNOWN_REASONS[self.code[row]] for row in rows}
+
+    @property
+    def unknown_measures(self) -> dict[str, str]:
+        """Measure -> reason, where a total is Unknown though every instrument held is known."""
+        if (self.code[self.portfolio.quantity != 0.0] != 0).any():
+            return {}
+        why = {}
+        for name, value in zip(LINEAR, self.total, strict=True):
+            if not np.isfinite(value):
+                missing = name == "beta_delta" and np.isnan(value)
+                why[name] = "beta_or_index_missing" if missing else "beyond_any_float"
+        return why
+
+    @cached_property
+    def _touched(self) -> NDArray[np.bool_]:
+        """(n,) instruments held, by the book or one of its strategies, or ordered."""
+        book = self.portfolio
+        touched: NDArray[np.bool_] = book.quantity != 0.0
+        for part in book.strategies.values():
+            touched |= part != 0.0
+        if book.working is not None:
+            touched |= book.working.any(axis=0)
+        return touched
 
     @cached_property
     def interval(self) -> tuple[FloatArray, FloatArray]:
@@ -126,18 +149,18 @@ class PortfolioGreeks:
         float holds has no bound.
         """
         quantity, orders = self.portfolio.quantity, self.portfolio.working
-        touched = quantity != 0.0 if orders is None else (quantity != 0.0) | orders.any(axis=0)
         if orders is None and np.isfinite(self.total).all():
             return self.total, self.total
-        low, high = exposure_bounds(self.market, np.where(touched, self.code, 0))
+        low, high = exposure_bounds(self.market, np.where(self._touched, self.code, 0))
         known = self.code == 0
         low[known], high[known] = self.X[known], self.X[known]
         without_beta = known & np.isnan(self.X[:, -1])
         low[without_beta, -1], high[without_beta, -1] = -np.inf, np.inf
         with np.errstate(over="ignore", invalid="ignore"):
-            least, most = _interval_sum(quantity, low, high)
+            ticker = self.market.table.underlying_index
+            least, most = _interval_sum(quantity, low, high, ticker)
             for order in () if orders is None else orders:
-                a, z = _interval_sum(order, low, high)
+                a, z = _interval_sum(order, low, high, ticker)
                 least, most = least + np.minimum(a, 0.0), most + np.maximum(z, 0.0)
         return np.where(np.isnan(least), -np.inf, least), np.where(np.isnan(most), np.inf, most)
 
@@ -190,6 +213,7 @@ class PortfolioGreeks:
             "cash": self.portfolio.cash,
             "working_orders": 0 if self.portfolio.working is None else len(self.portfolio.working),
             "unknown": self.unknown,
+            "unknown_measures": self.unknown_measures,
         }
 
 
@@ -201,14 +225,19 @@ def _named(values: FloatArray) -> dict[str, float | None]:
 
 
 def _interval_sum(
-    quantity: FloatArray, low: FloatArray, high: FloatArray
+    quantity: FloatArray, low: FloatArray, high: FloatArray, ticker: NDArray[np.int64]
 ) -> tuple[FloatArray, FloatArray]:
-    """(11,) ends of the sum of quantity[i] * [low[i], high[i]] over what is held, in order."""
+    """(11,) ends of the sum of quantity[i] * [low[i], high[i]] over what is held, in the order of
+    `PortfolioGreeks.total`: what is known has its very bits at both ends."""
     least, most = np.zeros(len(LINEAR)), np.zeros(len(LINEAR))
-    for i in np.flatnonzero(quantity):
-        a, z = quantity[i] * low[i], quantity[i] * high[i]
-        least += np.minimum(a, z)
-        most += np.maximum(a, z)
+    held = np.flatnonzero(quantity)
+    for u in np.unique(ticker[held]):
+        within = np.zeros((2, len(LINEAR)))
+        for i in held[ticker[held] == u]:
+            a, z = quantity[i] * low[i], quantity[i] * high[i]
+            within += np.minimum(a, z), np.maximum(a, z)
+        least += within[0]
+        most += within[1]
     return least, most
 
 

@@ -10,7 +10,7 @@ evaluation and the live gate call exactly these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -36,7 +36,7 @@ from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.exposure_bounds import exposure_bounds
 from riskenv.factor_history import FactorHistory
-from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor
+from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, Unknowable
 from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
@@ -64,6 +64,8 @@ class PortfolioRiskManager:
             capped.
         var: how VaR is computed.
         events: the event calendar; event_policy: what it does to the caps.
+        sectors: ticker -> sector; unknown_days: days that no event source covers
+            (`GapRiskMonitor`).
         cache_bytes: memory for the matrices of past instants.
 
     Raises:
@@ -79,13 +81,17 @@ class PortfolioRiskManager:
         var: VarConfig | None = None,
         events: Iterable[Event] = (),
         event_policy: EventPolicy | None = None,
+        sectors: Mapping[str, str] | None = None,
+        unknown_days: Iterable[Unknowable] = (),
         cache_bytes: int = 1 << 30,
     ) -> None:
         self.limits = limits
         self.sessions = sessions
         self.history = history
         self.var = var or VarConfig()
-        self.monitor = GapRiskMonitor(events, event_policy or EventPolicy(), sessions)
+        self.monitor = GapRiskMonitor(
+            events, event_policy or EventPolicy(), sessions, sectors, unknown_days
+        )
         self._scoped: dict[tuple[str, ...], tuple[ScopedCap, ...]] = {}
         if history is None:
             for where in ("caps", "of_equity"):
@@ -115,6 +121,8 @@ class PortfolioRiskManager:
             self.var,
             self.monitor.events,
             self.monitor.policy,
+            self.monitor.sectors,
+            self.monitor.unknown,
             self._cache_bytes,
         )
 
@@ -145,9 +153,8 @@ class PortfolioRiskManager:
         if portfolio.table is not market.table:
             raise ValueError("portfolio, market: must be over the same InstrumentTable object")
         market = market.under(self.limits.quotes)
-        session = self.sessions.session_of(market.now)
         equity = _equity(portfolio, market)
-        state = mark_equity(state, equity, session, external_flow)
+        state = mark_equity(state, equity, market.now, self.sessions, self.limits, external_flow)
         day_loss = _loss(equity, state.day_start_equity)
         drawdown = _loss(equity, state.high_water_mark)
 
@@ -168,9 +175,13 @@ class PortfolioRiskManager:
         account = utilisation(
             np.array([day_loss, drawdown]), *self.limits.account_bounds(equity)
         )
+        # The book is closed only for losses that were confirmed, and kept closed until they are
+        # below the release level.
+        confirmed = state.losses.confirmed(self.limits)
+        kept = confirmed or bool((account > self.limits.extreme * self.limits.release).any())
         capped = np.isfinite(low) | np.isfinite(high)
-        demanded = self._rung(used[capped], account, window, 1.0)
-        released = self._rung(used[capped], account, window, self.limits.release)
+        demanded = self._rung(used[capped], account, window, 1.0, confirmed)
+        released = self._rung(used[capped], account, window, self.limits.release, kept)
         loose = rows.loose[portfolio.quantity != 0.0].any()
         if loose or np.isnan(used[capped]).any() or np.isnan(account).any():
             released = max(released, state.rung)  # a missing quote is no recovery
@@ -251,13 +262,21 @@ class PortfolioRiskManager:
         return interval, base_pnl
 
     def _rung(
-        self, exposure: FloatArray, account: FloatArray, window: EventWindow, level: float
+        self,
+        exposure: FloatArray,
+        account: FloatArray,
+        window: EventWindow,
+        level: float,
+        close: bool,
     ) -> Rung:
         """The rung called for by shares of caps in use, every threshold scaled by `level`. NaN
-        fails each comparison."""
+        fails each comparison.
+
+        `close`: whether the account's losses call for closing the book.
+        """
         limits = self.limits
-        if not (account <= limits.extreme * level).all():
-            return Rung.BLOCK_NEW if np.isnan(account).any() else Rung.FLATTEN
+        if close:
+            return Rung.FLATTEN
         known = exposure[~np.isnan(exposure)]
         if (known > limits.extreme * level).any() or (window.reduce and (known > level).any()):
             return Rung.REDUCE
@@ -347,7 +366,9 @@ class PortfolioRiskManager:
         return hedges
 
 
-def _rebuild(limits, sessions, history, var, events, policy, cache_bytes):  # type: ignore[no-untyped-def]
+def _rebuild(  # type: ignore[no-untyped-def]
+    limits, sessions, history, var, events, policy, sectors, unknown_days, cache_bytes
+):
     return PortfolioRiskManager(
         limits,
         sessions,
@@ -355,6 +376,8 @@ def _rebuild(limits, sessions, history, var, events, policy, cache_bytes):  # ty
         var=var,
         events=events,
         event_policy=policy,
+        sectors=sectors,
+        unknown_days=unknown_days,
         cache_bytes=cache_bytes,
     )
 

@@ -36,6 +36,7 @@ UNKNOWN_REASONS = (
     "fx_invalid",
     "feed_disagrees",
     "not_computable",
+    "quote_above_maximum",
 )
 (
     KNOWN,
@@ -51,15 +52,16 @@ UNKNOWN_REASONS = (
     FX_INVALID,
     FEED_DISAGREES,
     NOT_COMPUTABLE,
+    ABOVE_MAXIMUM,
 ) = range(len(UNKNOWN_REASONS))
 
-# A quote this far below the least value of its option, relative to spot, is rounding.
+# A quote this far outside what its option can be worth, relative to spot, is rounding.
 _ROUNDING = 1e-9
 
 
 @jit
 def judge_quotes(  # type: ignore[no-untyped-def]
-    whole, real, columns, tickers, quote_time, spot_time, now, max_age, start, stop, code, quoted
+    whole, real, columns, tickers, quote_time, spot_time, now, ages, start, stop, code, quoted
 ):
     """code[i] = why instrument i is Unknown, 0 if it is not; quoted[i] = whether its quote, by
     itself, is one; for start <= i < stop.
@@ -91,7 +93,7 @@ def judge_quotes(  # type: ignore[no-untyped-def]
             why = NOT_POSITIVE
         elif not bid <= ask:
             why = CROSSED
-        elif max_age < NO_LIMIT and not _fresh(quote_time[i], now, max_age):
+        elif not _timely(quote_time[i], now, ages):
             why = STALE
         elif option and market and not expired:
             paid = real[STRIKE, i] * exp_within_700(-rate * years)
@@ -99,16 +101,20 @@ def judge_quotes(  # type: ignore[no-untyped-def]
             got = (spot - columns[DIVIDENDS, i]) * exp_within_700(-held * years)
             sign = float(whole[KIND, i])
             least = sign * (got - paid)
+            most = got if sign > 0.0 else paid
             if whole[AMERICAN, i]:
                 least = max(least, sign * (spot - real[STRIKE, i]))
+                most = max(most, spot if sign > 0.0 else real[STRIKE, i])
             if not ask >= least - _ROUNDING * spot:
                 why = BELOW_INTRINSIC
+            elif not bid <= most + _ROUNDING * spot:
+                why = ABOVE_MAXIMUM
         quoted[i] = why == KNOWN
         if why == KNOWN and option and not (columns[VOL, i] > 0.0 and columns[VOL, i] < MAX_VOL):
             why = VOL_INVALID
         if not market:
             why = MARKET_INVALID
-        elif max_age < NO_LIMIT and not _fresh(spot_time[u], now, max_age):
+        elif not _timely(spot_time[u], now, ages):
             why = SPOT_STALE
         if not (tickers[FX, u] > 0.0 and tickers[FX, u] < np.inf):
             why = FX_INVALID
@@ -119,6 +125,16 @@ def judge_quotes(  # type: ignore[no-untyped-def]
 
 
 @jit
-def _fresh(time, now, max_age):  # type: ignore[no-untyped-def]
-    """Whether a time is no further from now than max_age, on either side; none is not."""
-    return time != NO_TIME and abs(now - time) <= max_age
+def _timely(time, now, ages):  # type: ignore[no-untyped-def]
+    """Whether a quote is no older than ages[0] and from no further ahead than ages[1]; without a
+    time, whether age is not looked at."""
+    if time == NO_TIME:
+        return ages[0] == NO_LIMIT
+    return (ages[0] == NO_LIMIT or now - time <= ages[0]) and time - now <= ages[1]
+
+
+@jit
+def timely_spots(spot_time, now, ages, out):  # type: ignore[no-untyped-def]
+    """out[u] = whether the spot of ticker u is from a time that is trusted."""
+    for u in range(spot_time.size):
+        out[u] = _timely(spot_time[u], now, ages)

@@ -19,8 +19,9 @@ class QuoteRules(Config):
     """Rules for a market's numbers.
 
     Attributes:
-        max_quote_age_seconds: an option's or a share's quote, and a spot, further than this from
-            `now`, or without a time, is Unknown. None: age is not looked at.
+        max_quote_age_seconds: an option's or a share's quote, and a spot, older than this, or
+            without a time, is Unknown. None: age is not looked at.
+        clock_skew_seconds: a quote from further ahead of `now` than this is Unknown: nobody has it.
         max_beta_age_days: a beta estimated longer ago than this is Unknown.
         unknown_vol_low, unknown_vol_high: the volatilities, per year, between which the exposure
             of an option lies whose own volatility is Unknown.
@@ -32,6 +33,7 @@ class QuoteRules(Config):
     """
 
     max_quote_age_seconds: float | None = Field(default=None, gt=0.0, le=1e9)
+    clock_skew_seconds: float = Field(default=1.0, ge=0.0, le=3600.0)
     max_beta_age_days: float = Field(default=366.0, gt=0.0, le=36_600.0)
     unknown_vol_low: float = Field(default=0.01, gt=0.0, lt=1.0)
     unknown_vol_high: float = Field(default=5.0, ge=1.0, le=10.0)
@@ -42,6 +44,12 @@ class QuoteRules(Config):
         """Nanoseconds."""
         age = self.max_quote_age_seconds
         return NO_LIMIT if age is None else round(age * NS_PER_SECOND)
+
+    @cached_property
+    def ages(self) -> NDArray[np.int64]:
+        """(2,) nanoseconds that a quote may be old, and ahead."""
+        skew = round(self.clock_skew_seconds * NS_PER_SECOND)
+        return np.array([self.max_quote_age, skew], dtype=np.int64)
 
     @cached_property
     def max_beta_age(self) -> int:

@@ -18,7 +18,7 @@ from riskenv.pricing.implied_volatility import (
     ImpliedVolatilityStatus,
     implied_volatility,
 )
-from riskenv.quote_quality import BELOW_INTRINSIC, judge_quotes
+from riskenv.quote_quality import ABOVE_MAXIMUM, BELOW_INTRINSIC, judge_quotes
 
 
 def implied_vols(market: Market, start: int = 0, stop: int | None = None) -> ImpliedVolatility:
@@ -33,7 +33,7 @@ def implied_vols(market: Market, start: int = 0, stop: int | None = None) -> Imp
     code, quoted = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.bool_)
     judge_quotes(
         table.whole, table.real, market.columns, market.tickers, market.quote_time,
-        market.spot_time, market.now, market.rules.max_quote_age, start, stop, code, quoted,
+        market.spot_time, market.now, market.rules.ages, start, stop, code, quoted,
     )  # fmt: skip
     columns = np.empty((7, stop - start))
     pricing_columns(
@@ -53,6 +53,7 @@ def implied_vols(market: Market, start: int = 0, stop: int | None = None) -> Imp
             carry[american], sign[american] > 0.0,
         )  # fmt: skip
     status[code[part] == BELOW_INTRINSIC] = ImpliedVolatilityStatus.BELOW_INTRINSIC
+    status[code[part] == ABOVE_MAXIMUM] = ImpliedVolatilityStatus.ABOVE_MAXIMUM
     return ImpliedVolatility(vol, status)
 
 

@@ -68,6 +68,8 @@ class MatrixCache:
     the cache changes speed and never a decision. A replayed day costs its matrices once, whatever
     the books held on it; an instrument seen for the first time on a cached day costs one row.
 
+    One cache serves markets of one `QuoteRules`.
+
     Args:
         scenarios_at: the scenarios of an instant, or None where there is no history.
         max_bytes: memory bound over all instants kept.

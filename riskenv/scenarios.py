@@ -26,7 +26,7 @@ from riskenv.market import Market
 from riskenv.measures import HORIZONS
 from riskenv.pricing.black_scholes import price_given_log_moneyness
 from riskenv.pricing.elementary import exp, log
-from riskenv.quote_quality import DIVIDENDS, FX, RATE, YIELD
+from riskenv.quote_quality import DIVIDENDS, FX, RATE, SPOT, VOL, YIELD
 from riskenv.sessions import CalendarRangeError, Sessions
 from riskenv.var_calculator import VarConfig
 
@@ -84,7 +84,19 @@ def _exp_all(x, out):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _option_block(  # type: ignore[no-untyped-def]
+def price_now(spot, strike, years, rate, carry, vol, sign):  # type: ignore[no-untyped-def]
+    """What P&L is counted from: a European option's price before any move."""
+    return price_given_log_moneyness(
+        log(spot / strike) + carry * years,
+        spot * exp((carry - rate) * years),
+        strike * exp(-rate * years),
+        vol * np.sqrt(years),
+        sign,
+    )
+
+
+@jit
+def option_block(  # type: ignore[no-untyped-def]
     spot, strike, years, rate, carry, vol, sign, cash, base, scale, move, factor, vols, out
 ):
     """P&L of one option over one block of scenarios with the same time to expiry left.
@@ -144,59 +156,92 @@ def _pnl(  # type: ignore[no-untyped-def]
             continue
         if american[i]:
             continue
-        base = price_given_log_moneyness(
-            log(spot / strike) + carry * t,
-            spot * exp((carry - rate) * t),
-            strike * exp(-rate * t),
-            vol * np.sqrt(t),
-            sign,
-        )
+        base = price_now(spot, strike, t, rate, carry, vol, sign)
         for b in range(elapsed.size):
             a, z = bounds[b], bounds[b + 1]
-            _option_block(
+            option_block(
                 spot, strike, t - elapsed[b], rate, carry, vol, sign, cash[i], base, m,
                 move[u, a:z], factor[u, a:z], vols[u, a:z], out[i, a:z],
             )  # fmt: skip
 
 
-def _american_pnl(
-    priced: NDArray[np.float64],
-    carry: float,
-    cash: float,
-    scale: float,
-    scenarios: ScenarioSet,
-    u: int,
-) -> NDArray[np.float64]:
-    """(S,) P&L of one American option: its early exercise solved for in every scenario.
+@dataclass(frozen=True, slots=True)
+class AmericanTerms:
+    """What one American option is priced with.
 
     Cash dividends are owed whatever the scenario, so each has the yield that takes them off its own
     forward: a constant one would pay some of them out as time passes, and nobody would get them.
 
-    Args:
+    Attributes:
         carry: cost of carry without the dividends.
         cash: value of the dividends that fall due before expiry, currency.
+        scale: book currency per point of one contract.
     """
-    from riskenv.pricing.american import american_price  # machine code that few books need
 
-    spot, strike, years, rate, _, vol, sign = priced
-    elapsed = np.repeat(scenarios.years, np.diff(scenarios.bounds))
-    moved = spot * np.append(scenarios.spot_factor[u], 1.0)
-    left = years - np.append(elapsed, 0.0)
-    costs: float | NDArray[np.float64] = carry
-    if cash > 0.0:
+    spot: float
+    strike: float
+    years: float
+    rate: float
+    carry: float
+    vol: float
+    sign: float
+    cash: float
+    scale: float
+
+    @classmethod
+    def of(cls, market: Market, i: int, scale: float) -> AmericanTerms:
+        """Of instrument i of a market."""
+        table = market.table
+        rate = float(market.columns[RATE, i])
+        return cls(
+            spot=float(market.tickers[SPOT, table.underlying_index[i]]),
+            strike=float(table.strike[i]),
+            years=float((table.expiry[i] - market.now) / NS_PER_YEAR),
+            rate=rate,
+            carry=0.0 if table.on_future[i] else rate - float(market.columns[YIELD, i]),
+            vol=float(market.columns[VOL, i]),
+            sign=float(table.kind[i]),
+            cash=float(market.columns[DIVIDENDS, i]),
+            scale=scale,
+        )
+
+    def carries(self, spot: NDArray[np.float64], years: float) -> NDArray[np.float64]:
+        """(S,) cost of carry at each spot, the dividends counted as a yield."""
+        if not (self.cash > 0.0 and years > 0.0):
+            return np.full(len(spot), self.carry)
         # Below the dividends owed the share is worth next to nothing more, as of a European option.
-        owed = equivalent_yield(moved, np.minimum(cash, (1.0 - 1e-12) * moved), left)
-        costs = carry - np.where(left > 0.0, owed, 0.0)
-    prices = american_price(
-        moved,
-        strike,
-        left,
-        rate,
-        costs,
-        vol * np.append(scenarios.vol_factor[u], 1.0),
-        sign > 0.0,
-    )
-    return np.asarray(scale * (prices[:-1] - prices[-1]))
+        return self.carry - equivalent_yield(
+            spot, np.minimum(self.cash, (1.0 - 1e-12) * spot), years
+        )
+
+    def prices(
+        self, spot: NDArray[np.float64], vol: NDArray[np.float64], years: float
+    ) -> NDArray[np.float64]:
+        """(S,) prices per point, the early exercise of each solved for."""
+        from riskenv.pricing.american import american_price  # machine code that few books need
+
+        carries = self.carries(spot, years)
+        return american_price(spot, self.strike, years, self.rate, carries, vol, self.sign > 0.0)
+
+
+def american_full_pnl(terms: AmericanTerms, scenarios: ScenarioSet, u: int) -> NDArray[np.float64]:
+    """(S,) P&L of one American option: its early exercise solved for in every scenario.
+
+    The reference of `riskenv.scenario_grid.american_pnl`, at some twenty times its cost.
+
+    Args:
+        u: row of the option's ticker in the scenarios.
+    """
+    prices = np.empty(scenarios.size)
+    for b, elapsed in enumerate(scenarios.years):
+        block = slice(int(scenarios.bounds[b]), int(scenarios.bounds[b + 1]))
+        prices[block] = terms.prices(
+            terms.spot * scenarios.spot_factor[u, block],
+            terms.vol * scenarios.vol_factor[u, block],
+            terms.years - float(elapsed),
+        )
+    now = terms.prices(np.array([terms.spot]), np.array([terms.vol]), terms.years)
+    return np.asarray(terms.scale * (prices - now[0]))
 
 
 def historical_scenarios(
@@ -263,15 +308,21 @@ def _jump_block(underlyings: tuple[str, ...], jumps: Sequence[GapJump]) -> NDArr
     return block
 
 
-def pnl_matrix(
-    market: Market, scenarios: ScenarioSet, known: NDArray[np.bool_] | None = None
-) -> NDArray[np.float64]:
-    """(n, S) P&L of one contract of each instrument, by full revaluation, in the book's currency.
+def scenario_inputs(
+    market: Market, scenarios: ScenarioSet, known: NDArray[np.bool_] | None
+) -> tuple[
+    NDArray[np.bool_],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.float64],
+]:
+    """What each of n instruments is revalued with.
 
-    Args:
-        known: (n,) instruments that have exposures; None = all that the quotes make known.
-
-    Rows of NaN: the instrument is Unknown, or its ticker has no factor history.
+    Returns:
+        (n,) whether it is known and its ticker has a history; (n,) row of its ticker in the
+        scenarios; (n,) book currency per point of one contract; (7, n) as `pricing_columns` has
+        them; (n,) value of its cash dividends.
     """
     table, n = market.table, len(market.table)
     columns = {ticker: u for u, ticker in enumerate(scenarios.underlyings)}
@@ -284,16 +335,35 @@ def pnl_matrix(
     pricing_columns(
         table.whole, table.real, market.columns, market.tickers, market.now, 0, n, priced
     )
-    out = np.empty((n, scenarios.size))
+    return known, ticker, scale, priced, market.columns[DIVIDENDS]
+
+
+def pnl_matrix(
+    market: Market, scenarios: ScenarioSet, known: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """(n, S) P&L of one contract of each instrument, by full revaluation, in the book's currency.
+
+    Of American options the exercise boundary is interpolated between volatilities where that is as
+    accurate as solving for it (2e-5 of spot): `riskenv.scenario_grid.american_pnl`.
+
+    Args:
+        known: (n,) instruments that have exposures; None = all that the quotes make known.
+
+    Rows of NaN: the instrument is Unknown, or its ticker has no factor history.
+    """
+    table = market.table
+    known, ticker, scale, priced, cash = scenario_inputs(market, scenarios, known)
+    out = np.empty((len(table), scenarios.size))
     _pnl(
-        table.kind, table.american, priced, market.columns[DIVIDENDS], scale, known, ticker,
+        table.kind, table.american, priced, cash, scale, known, ticker,
         scenarios.log_return, scenarios.spot_factor, scenarios.vol_factor, scenarios.bounds,
         scenarios.years, out,
     )  # fmt: skip
-    for i in np.flatnonzero(table.american & known):
-        carry = 0.0 if table.on_future[i] else market.columns[RATE, i] - market.columns[YIELD, i]
-        cash = float(market.columns[DIVIDENDS, i])
-        out[i] = _american_pnl(
-            priced[:, i], float(carry), cash, float(scale[i]), scenarios, int(ticker[i])
-        )
+    american = np.flatnonzero(table.american & known)
+    if american.size:
+        from riskenv.scenario_grid import american_pnl  # machine code that few books need
+
+        for i in american:
+            terms = AmericanTerms.of(market, int(i), float(scale[i]))
+            out[i], _, _ = american_pnl(terms, scenarios, int(ticker[i]))
     return out

@@ -11,6 +11,7 @@ import io
 import json
 import zipfile
 import zlib
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from riskenv import canonical
 from riskenv.config import ConfigError, load_config
 from riskenv.events import Event
 from riskenv.factor_history import FactorHistory
-from riskenv.gap_risk_monitor import EventPolicy
+from riskenv.gap_risk_monitor import EventPolicy, UnknownDays
 from riskenv.limits import RiskLimits
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.sessions import Sessions
@@ -61,6 +62,19 @@ def save_bundle(manager: PortfolioRiskManager, path: str | Path) -> str:
             [
                 {name: getattr(event, name) for name in Event.__dataclass_fields__}
                 for event in manager.monitor.events
+            ]
+        ),
+        "sectors.json": canonical.to_bytes(manager.monitor.sectors),
+        "unknown_days.json": canonical.to_bytes(
+            [
+                {
+                    "event_type": days.event_type,
+                    "symbol": days.symbol,
+                    "first": days.first.isoformat(),
+                    "last": days.last.isoformat(),
+                    "reason": days.reason,
+                }
+                for days in manager.monitor.unknown
             ]
         ),
         "session_opens.npy": _npy(manager.sessions.opens),
@@ -131,7 +145,14 @@ def _build(members: dict[str, bytes]) -> PortfolioRiskManager:
         var=load_config(VarConfig, _json(members, "var.json")),
         events=[Event(**row) for row in _json(members, "events.json")],
         event_policy=load_config(EventPolicy, _json(members, "event_policy.json")),
+        sectors={str(t): str(s) for t, s in _json(members, "sectors.json").items()},
+        unknown_days=[_unknown_days(row) for row in _json(members, "unknown_days.json")],
     )
+
+
+def _unknown_days(row: dict[str, str]) -> UnknownDays:
+    first, last = date.fromisoformat(row["first"]), date.fromisoformat(row["last"])
+    return UnknownDays(row["event_type"], row["symbol"], first, last, row["reason"])
 
 
 def _read(path: Path) -> dict[str, bytes]:

@@ -105,13 +105,20 @@ class RiskGate:
         """Stop everything until an operator resumes."""
         self.state = circuit_breaker.halt(self.state, reason)
 
-    def resume(self, token: str) -> None:
+    def resume(self, token: str, reason: str, *, rebase: bool = False) -> None:
         """Leave a halt with the operator's token.
+
+        Args:
+            reason: why trading may go on; kept in the state.
+            rebase: count drawdown from the last known equity from now on.
 
         Raises:
             PermissionError: no halt, no token configured, or the wrong one.
+            ValueError: no reason given.
         """
-        self.state = circuit_breaker.resume(self.state, token, self.manager.limits)
+        self.state = circuit_breaker.resume(
+            self.state, token, self.manager.limits, reason, rebase=rebase
+        )
 
     def report(self, portfolio: Portfolio, market: Market) -> dict[str, Any]:
         """Greeks, VaR, events and rung of a book, as JSON; changes no state."""

@@ -87,7 +87,8 @@ def tree_kernel(chosen, columns, least_steps, out):  # type: ignore[no-untyped-d
         whole = price_and_greeks(s, k, t, r, r - b, v, sign)
         premium, delta, gamma = extrapolated(s, k, t, r, b, v, sign, steps, levels)
         price = whole[0] + max(premium, 0.0)
-        if price <= sign * (s - k):
+        # The tree's premium is no better than this part of spot: less above the intrinsic is it.
+        if price <= sign * (s - k) + 1e-9 * s:
             out[:, i] = 0.0
             out[0, i] = sign * (s - k)
             out[1, i] = sign

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from riskenv import (
@@ -226,8 +226,25 @@ def test_the_interval_holds_what_was_true_before_the_quote_was_spoiled(
             assert row.tobytes() == truth.by_underlying()[ticker].tobytes()
 
 
+@pytest.mark.parametrize("name", ["rate", "dividend_yield"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e300, -1e300])
+def test_a_yield_that_is_not_known_may_be_negative_and_delta_above_1(name, value) -> None:
+    call = Instrument("A", "C", 50.0, NOW + 365 * DAY)
+    table = InstrumentTable.of([call])
+    book = Portfolio.of(table, {call: 1.0}, 0.0)
+    quotes = {"bid": np.zeros(1), "ask": np.full(1, 99.0), "vol": np.full(1, 0.1)}
+    sound = {"rate": 0.01, "dividend_yield": np.array([-0.05])}
+    market = Market(NOW, table, np.array([100.0]), **sound, **quotes)
+    truth = aggregate_greeks(book, market).total[0]
+    assert truth > 1.05
+    bad = replace(market, **{name: np.array([value])})
+    low, high = aggregate_greeks(book, bad).interval
+    assert low[0] <= truth <= high[0]
+
+
 @FAST
 @given(SEEDS, st.integers(0, 19), st.floats(0.05, 2.0), st.sampled_from([1.0, -1.0]))
+@example(0, 17, 2.0, 1.0)  # the rho of an American option on a future is a difference
 def test_every_volatility_of_the_range_is_inside_the_bounds(seed, at, vol, side) -> None:
     """The truth is any of them, not only the one that was quoted."""
     _, _, book, market = case(seed)
@@ -276,9 +293,10 @@ def test_whatever_comes_in_json_comes_out(seed: int, data: st.DataObject) -> Non
     assert out["timestamp"].endswith("Z")
     for name in LINEAR:
         assert out[name] is None or math.isfinite(out[name])
-    unknown = {book.table.symbols[i] for i in np.flatnonzero((greeks.code != 0) & (quantity != 0))}
-    assert set(out["unknown"]) == unknown
-    if unknown:
+    held, open_ = quantity != 0.0, working.any(axis=0)
+    unknown = np.flatnonzero((greeks.code != 0) & (held | open_))
+    assert set(out["unknown"]) == {book.table.symbols[i] for i in unknown}
+    if held[unknown].any():
         assert out["delta"] is None
 
 

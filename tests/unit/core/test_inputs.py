@@ -72,7 +72,8 @@ def test_a_table_in_another_order_or_with_two_prices_of_a_ticker_is_refused() ->
     "field",
     [{"strike": np.nan}, {"strike": 0.0}, {"expiry": 0}, {"multiplier": 0.0}, {"right": "c"},
      {"multiplier": np.inf}, {"underlying": ""}, {"strike": -5.0}, {"exercise": "bermudan"},
-     {"exercise": "american", "right": "", "strike": 0.0, "expiry": 0}],
+     {"exercise": "american", "right": "", "strike": 0.0, "expiry": 0}, {"expiry": 2**63},
+     {"expiry": np.inf}, {"expiry": np.nan}, {"expiry": 1.5}],
 )  # fmt: skip
 def test_a_contract_that_cannot_be_is_refused_by_field(field) -> None:
     values = {"underlying": "A", "right": "C", "strike": 1.0, "expiry": 1} | field
@@ -98,7 +99,8 @@ QUOTES = [
     ({"vol": np.nan}, "vol_invalid", None),
     ({"vol": 10.0}, "vol_invalid", None),
     ({"bid": 0.0}, None, None),
-    ({"bid": 101.0}, None, None),  # locked
+    ({"bid": 99.5, "ask": 99.5}, None, None),  # locked
+    ({"bid": 100.5}, "quote_above_maximum", None),
     ({"now": PM}, "expired", None),
     ({"now": PM - 1}, None, None),
 ]

@@ -73,15 +73,22 @@ def test_a_date_outside_the_calendar_is_unknown(date):
         settlement_time(datetime.date.fromisoformat(date), sessions)
 
 
+EUROPEAN = {"exercise": "european"}
+
+
 def test_an_instrument_knows_its_ticker_and_multiplier():
     sessions = exchange_sessions("2018-01-02", "2020-12-31")
-    weekly = instrument_from_occ("SPXW  180817C02850000", sessions, underlying="SPX")
+    weekly = instrument_from_occ(
+        "SPXW  180817C02850000", sessions, underlying="SPX", exercise="european"
+    )
     assert (weekly.underlying, weekly.right, weekly.strike) == ("SPX", "C", 2850.0)
     assert weekly.symbol == "SPX 2018-08-17 2850 C"
-    monthly = instrument_from_occ("SPX180817C02850000", sessions, am=True)
+    monthly = instrument_from_occ("SPX180817C02850000", sessions, am=True, **EUROPEAN)
     assert monthly.expiry < weekly.expiry
     assert monthly != weekly
-    mini = instrument_from_occ("AAPL7180817C00200000", sessions, underlying="AAPL", multiplier=10.0)
+    mini = instrument_from_occ(
+        "AAPL7180817C00200000", sessions, underlying="AAPL", multiplier=10.0, exercise="american"
+    )
     assert mini.multiplier == 10.0
     share = instrument_from_occ("AAPL180817C00200000", sessions, exercise="american")
     assert (share.exercise, weekly.exercise) == ("american", "european")

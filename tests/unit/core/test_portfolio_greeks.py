@@ -245,8 +245,15 @@ def test_a_european_call_on_a_share_that_pays_cash_is_hulls() -> None:
     got = aggregate_greeks(Portfolio.of(table, {call: 1.0}, 0.0), market).to_dict()
     priced = option_greeks(40.0 - cash[1], 40.0, 0.5, 0.09, 0.09, 0.3, True)
     assert float(priced.price) == pytest.approx(3.67, abs=0.005)
-    for name in ("delta", "gamma", "theta", "vega", "rho", "vanna", "volga", "charm"):
+    for name in ("delta", "gamma", "vega", "rho", "vanna", "volga"):
         assert got[name] == pytest.approx(float(getattr(priced, name)), rel=1e-12)
+    # An hour on, the dividends owed are worth a little more.
+    hour = DAY // 24
+    later = escrowed_value(table, NOW + hour, 0.09, paid)[1]
+    moved = option_greeks(40.0 - later, 40.0, 0.5 - hour / YEAR, 0.09, 0.09, 0.3, True)
+    per_day = 24.0
+    assert got["theta"] == pytest.approx(per_day * float(moved.price - priced.price), rel=1e-3)
+    assert got["charm"] == pytest.approx(per_day * float(moved.delta - priced.delta), rel=1e-3)
     # The shares that hedge it cost the whole 40.
     assert got["dollar_delta"] == pytest.approx(40.0 * float(priced.delta), rel=1e-12)
     assert got["dollar_gamma"] == pytest.approx(16.0 * float(priced.gamma), rel=1e-12)
@@ -418,7 +425,8 @@ LIVES = [
     # (left to settlement in ns, bucket)
     (-DAY, "expired"), (-1, "expired"), (0, "expired"), (1, "0-1d"), (6 * HOUR, "0-1d"),
     (DAY, "0-1d"), (DAY + 1, "1-7d"), (7 * DAY, "1-7d"), (7 * DAY + 1, "7-30d"),
-    (30 * DAY, "7-30d"), (90 * DAY, "30-90d"), (365 * DAY, "90-365d"), (365 * DAY + SECOND, "365d+"),
+    (30 * DAY, "7-30d"), (90 * DAY, "30-90d"), (365 * DAY, "90-365d"),
+    (365 * DAY + SECOND, "365d+"),
 ]  # fmt: skip
 
 
@@ -517,6 +525,7 @@ REASONS = [
     ({"rules": AGED, "spot_time": np.array([NOW])}, "quote_stale"),
     ({"rules": AGED, "quote_time": np.array([NOW])}, "spot_stale"),
     ({"currency": "EUR", "fx": {"USD": math.nan}}, "fx_invalid"),
+    ({"bid": np.array([101.0]), "ask": np.array([102.0])}, "quote_above_maximum"),
     ({"feed": np.where(np.arange(5) == 0, 0.3, FEED)}, "feed_disagrees"),
     ({"feed": np.where(np.arange(5) == 3, math.inf, FEED)}, "feed_disagrees"),
 ]
@@ -556,8 +565,8 @@ AGES = [
     (60 * SECOND, 60 * SECOND, None),
     (60 * SECOND + 1, 0, "quote_stale"),
     (0, 60 * SECOND + 1, "spot_stale"),
-    (-60 * SECOND, 0, None),  # a clock that runs a little ahead
-    (-60 * SECOND - 1, 0, "quote_stale"),
+    (-SECOND, -SECOND, None),  # a clock that runs a little ahead
+    (-SECOND - 1, 0, "quote_stale"),
     (0, -61 * SECOND, "spot_stale"),
     (None, 0, "quote_stale"),
     (0, None, "spot_stale"),
@@ -567,14 +576,16 @@ AGES = [
 
 
 @pytest.mark.parametrize(("quote", "spot", "reason"), AGES)
-def test_a_quote_ages_to_either_side(quote, spot, reason) -> None:
+def test_a_quote_may_be_old_but_not_from_the_future(quote, spot, reason) -> None:
     times = {
         name: None if age is None else np.array([NOW - age])
         for name, age in (("quote_time", quote), ("spot_time", spot))
     }
     expected = {} if reason is None else {CALL.symbol: reason}
     assert greeks_of(CALL, rules=AGED, **times)["unknown"] == expected
-    assert greeks_of(CALL, **times)["unknown"] == {}  # no rule, no age
+    # Without a rule a quote may be as old as it likes, and never from the future.
+    ahead = min(age for age in (quote or 0, spot or 0)) < -SECOND
+    assert bool(greeks_of(CALL, **times)["unknown"]) == ahead
 
 
 def test_a_manager_applies_its_own_rules_to_any_market() -> None:
@@ -593,6 +604,35 @@ def test_an_expired_option_may_have_been_exercised_or_not() -> None:
     for name in LINEAR:
         if name not in ("delta", "dollar_delta", "beta_delta"):
             assert got["interval"][name] == [0.0, 0.0], name
+
+
+def test_more_that_is_wrong_never_makes_bounds_narrower() -> None:
+    """A spot of yesterday bounds nothing, also where another reason is told in its place."""
+    stale = {"rules": AGED, "quote_time": np.array([NOW]), "spot_time": np.array([NOW - DAY])}
+    one = greeks_of(CALL, **stale)
+    assert one["unknown"] == {CALL.symbol: "spot_stale"}
+    for more in ({"currency": "EUR", "fx": {"USD": math.nan}}, {"now": PM + DAY}):
+        two = greeks_of(CALL, **(stale | more))
+        assert two["unknown"] != one["unknown"]
+        assert two["interval"]["delta"] == [0.0, 100.0]
+        assert two["interval"]["dollar_delta"] == [0.0, None]
+
+
+def test_a_futures_price_may_have_been_negative() -> None:
+    future = Instrument("CL", multiplier=1000.0, on_future=True)
+    got = greeks_of(future, spot=np.array([-37.63]))
+    assert got["unknown"] == {"CL": "spot_rate_or_yield_invalid"}
+    assert got["interval"]["delta"] == [1000.0, 1000.0]
+    assert got["interval"]["dollar_delta"] == [None, None]
+
+
+def test_a_missing_beta_moves_no_bit_of_the_other_measures() -> None:
+    book, market = chain_book()
+    greeks = aggregate_greeks(book, replace(market, beta=None))
+    low, high = greeks.interval
+    assert low[:-1].tobytes() == high[:-1].tobytes() == greeks.total[:-1].tobytes()
+    assert greeks.unknown == {}
+    assert greeks.unknown_measures == {"beta_delta": "beta_or_index_missing"}
 
 
 def test_the_bounds_are_those_of_the_volatilities_that_the_rules_name() -> None:
@@ -625,14 +665,19 @@ def test_an_unknown_option_on_a_future_has_rho_at_a_fixed_future(rate, right, ex
 
 @pytest.mark.parametrize("bad", ["the option is held", "the option is sold", "nobody has it"])
 @pytest.mark.parametrize("side", [1.0, -1.0])
-def test_a_quote_below_its_intrinsic_does_not_switch_the_caps_off(bad, side) -> None:
+@pytest.mark.parametrize("reason", ["quote_below_intrinsic", "vol_invalid"])
+def test_one_bad_quote_does_not_switch_the_caps_off(reason, bad, side) -> None:
     """NaN in a sum is not inside a cap: abs(nan) > cap is False, and so must not be the test."""
     share, other = Instrument("A"), Instrument("B")
     table = InstrumentTable.of([share, other, CALL])
     lots = {"the option is held": 1.0, "the option is sold": -1.0, "nobody has it": 0.0}[bad]
-    market = market_of(table, ask=np.where(table.kind == 0, 101.0, 9.9))
+    low = reason == "quote_below_intrinsic"
+    market = market_of(table, ask=np.where(table.kind == 0, 101.0, 9.9 if low else 11.9))
     market = replace(market, bid=np.where(table.kind == 0, 99.0, 9.8))
-    assert market.unknown == {CALL.symbol: "quote_below_intrinsic"}
+    if not low:  # a price that is one, so that the account's worth is known and only Greeks are not
+        market = replace(market, vol=np.where(table.kind == 0, 0.0, math.nan))
+    assert market.unknown == {CALL.symbol: reason}
+    assert np.isnan(market.value).any() == low
     book = Portfolio.of(table, {other: side * 1100.0, CALL: lots}, 1e6)
     gate = RiskGate(PortfolioRiskManager(RiskLimits(caps=Caps(delta=1000.0)), SESSIONS))
     for traded in (share, other):

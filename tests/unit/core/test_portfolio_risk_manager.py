@@ -39,7 +39,8 @@ def test_the_rung_of_an_exposure(delta: float, rung: Rung) -> None:
 )
 @pytest.mark.parametrize("name", ["day_loss", "drawdown"])
 def test_the_rung_of_a_loss(name: str, loss: float, rung: Rung) -> None:
-    w = world(2, held=0, caps=Caps(**{name: 100.0}), cash=1e6 - loss)
+    limits = RiskLimits(caps=Caps(**{name: 100.0}), confirm={"k": 1, "n": 1})
+    w = world(2, held=0, limits=limits, cash=1e6 - loss)
     marks = {"day_loss": (1e6, 0.0), "drawdown": (0.0, 1e6)}[name]
     _, a = replace(w, state=BreakerState(Rung.NORMAL, TODAY, TODAY, *marks, 1e6)).assess()
     assert a.rung == rung
@@ -121,7 +122,8 @@ def test_a_passive_breach_is_no_active_one() -> None:
 
 
 def test_money_paid_in_hides_no_loss_from_the_gate() -> None:
-    w = world(2, held=0, caps=Caps(day_loss=100.0), cash=1000.0)
+    limits = RiskLimits(caps=Caps(day_loss=100.0), confirm={"k": 1, "n": 1})
+    w = world(2, held=0, limits=limits, cash=1000.0)
     gate = RiskGate(w.manager)
     gate.check(w.portfolio, w.market, {})
     lost = w.with_book(w.portfolio.quantity, cash=870.0)

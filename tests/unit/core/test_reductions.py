@@ -120,7 +120,8 @@ def test_flatten_closes_all(caps, with_history, seed) -> None:
         caps = {}
     rule = EventRule(event_type="cpi", sessions_before=2, gap_log_return=0.3)
     events, policy = (Event("cpi", NOW + DAY, NOW),), EventPolicy(rules=(rule,))
-    w = world(seed, caps=Caps(day_loss=100.0, **caps), held=0, events=events, policy=policy,
+    limits = RiskLimits(caps=Caps(day_loss=100.0, **caps), confirm={"k": 1, "n": 1})
+    w = world(seed, limits=limits, held=0, events=events, policy=policy,
               with_history=with_history)  # fmt: skip
     book = np.zeros(len(w.table))
     book[[*legs(w, 1, -1), *legs(w, 1, -1, of=1)]] = 3.0

@@ -81,7 +81,9 @@ def test_value_at_risk() -> None:
 def test_gap_risk() -> None:
     events = reported(full_world())["events"]
     assert list(events)[:3] == ["upcoming_events", "risk_level", "recommended_action"]
-    assert events["upcoming_events"] == [
+    plans_keys = ["symbol", "event_type", "date", "days_until", "action"]
+    assert [list(row)[:5] for row in events["upcoming_events"]] == [plans_keys] * 3
+    assert [{key: row[key] for key in plans_keys} for row in events["upcoming_events"]] == [
         {"symbol": "MARKET", "event_type": "cpi", "date": "1970-10-28", "days_until": 1,
          "action": "tighten"},
         {"symbol": "A", "event_type": "earnings", "date": "1970-10-30", "days_until": 3,

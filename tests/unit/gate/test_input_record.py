@@ -9,8 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from riskenv import Caps, Instrument, InstrumentTable, Market, Portfolio, Proposal, RiskGate
-from riskenv.gate.input_record import InputRecord, InputRecorder, Recording
+from riskenv import (
+    Caps,
+    Instrument,
+    InstrumentTable,
+    Market,
+    Portfolio,
+    Proposal,
+    RiskGate,
+    RiskLimits,
+)
+from riskenv.gate.input_record import InputRecord, InputRecorder, Inputs, Recording
 from riskenv.gate.replay import compare, main, read_decisions, replay, write_decisions
 from riskenv.projection import proposal_for
 
@@ -21,7 +30,8 @@ STEPS = 12
 
 
 def gate() -> RiskGate:
-    return RiskGate(world(3, caps=CAPS).manager)
+    limits = RiskLimits(caps=CAPS, confirm={"k": 1, "n": 1})
+    return RiskGate(world(3, limits=limits).manager)
 
 
 def recorded(steps: int = STEPS) -> tuple[Recording, list]:
@@ -276,3 +286,52 @@ def test_the_program_says_what_it_found(made, tmp_path: Path, capsys) -> None:
     assert bad["identical"] == STEPS - 1
     assert bad["first_difference"].startswith(f"decision {STEPS - 1} ")
     assert codes[0] == (1 if good["loaded"] else 0)
+
+
+def test_a_market_with_everything_in_it_comes_back_and_is_decided_alike(tmp_path: Path) -> None:
+    """Two currencies, a feed, cash dividends, betas and times: what a rehearsed field may lose."""
+    home, away = Instrument("A", currency="EUR"), Instrument("B")
+    call = Instrument("B", "C", 40.0, NOW + 20 * DAY, 100.0, exercise="american")
+    table = InstrumentTable.of([home, away, call])
+    times = np.array([NOW - 5, NOW - 6, NOW - 7])
+    market = Market(
+        NOW, table, np.array([100.0, 40.0]), np.array([0.01, 0.04, 0.05]), np.zeros(2),
+        np.array([99.9, 39.9, 1.0]), np.array([100.1, 40.1, 1.2]), np.array([0.0, 0.0, 0.3]),
+        dividends=np.array([0.0, 0.0, 0.25]), beta=np.array([1.1, 0.9]),
+        beta_as_of=np.array([NOW - DAY, NOW - 2 * DAY]), index_spot=4000.0, quote_time=times,
+        spot_time=times[:2], feed=np.array([[np.nan] * 5] * 2 + [[0.52, *[np.nan] * 4]]),
+        currency="EUR", fx={"USD": 0.8},
+    )  # fmt: skip
+    book = Portfolio.of(table, {home: 10.0, call: 3.0}, cash=1e5)
+    proposal = Proposal(np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 0.0]]))
+    recorder = InputRecorder()
+    recorder.begin_episode("one")
+    recorder.add(book, market, proposal)
+    recorder.save(tmp_path / "r.npz")
+    (back,) = InputRecord.load(tmp_path / "r.npz")
+    for name in (
+        "columns", "tickers", "beta", "beta_as_of", "quote_time", "spot_time", "index_spot", "feed",
+    ):  # fmt: skip
+        assert bits(getattr(back.market, name)) == bits(getattr(market, name)), name
+    assert (back.market.currency, back.market.fx["USD"]) == ("EUR", 0.8)
+    made, again = (
+        RiskGate(world(3, caps=CAPS).manager).decide(i.portfolio, i.market, i.proposal).to_bytes()
+        for i in (back, Inputs(0, book, market, proposal))
+    )
+    assert made == again
+    assert json.loads(made)["measures"]["dollar_delta"]["before"] == pytest.approx(
+        10.0 * 100.0 + 3.0 * 100.0 * 0.52 * 40.0 * 0.8
+    )
+
+
+def test_an_instrument_of_numpys_numbers_is_recorded_like_any_other(tmp_path: Path) -> None:
+    call = Instrument("A", "C", np.float32(90.0), np.int64(NOW + 20 * DAY), np.float64(100.0))
+    table = InstrumentTable.of([Instrument("A"), call])
+    quotes = np.array([100.0, 11.0])
+    market = Market(NOW, table, quotes[:1], 0.0, np.zeros(1), quotes, quotes, np.full(2, 0.3))
+    recorder = InputRecorder()
+    recorder.begin_episode("one")
+    recorder.add(Portfolio.of(table, {call: 1.0}, 0.0), market, Proposal(np.zeros((1, 2))))
+    recorder.save(tmp_path / "r.npz")
+    (back,) = InputRecord.load(tmp_path / "r.npz")
+    assert back.market.table.instruments == table.instruments

@@ -73,8 +73,8 @@ def test_a_halt_holds_over_checks_and_restarts_until_the_token() -> None:
         d = gate.check(w.portfolio, w.market, buy)
         assert (d.rung, d.verdict) == (Rung.HALTED, Verdict.BLOCK)
         with pytest.raises(PermissionError):
-            gate.resume("somebody else")
-    gate.resume(TOKEN)
+            gate.resume("somebody else", "calm again")
+    gate.resume(TOKEN, "calm again")
     assert gate.check(w.portfolio, w.market, buy).rung == Rung.BLOCK_NEW
 
 

@@ -1,0 +1,320 @@
+"""What a calendar and a policy say at one instant: rules in force, what they touch, what nobody
+knows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.event_policy import EventRule, NeededDate
+from riskenv.events import Event
+from riskenv.scenarios import GapJump
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownDays:
+    """Days on which nobody can say whether there is an event.
+
+    Attributes:
+        event_type: what is not known.
+        symbol: of which underlying; "" = of all, or of the whole market.
+        first, last: local dates, both included.
+        reason: why, in words.
+
+    Raises:
+        ValueError: `last` before `first`.
+    """
+
+    event_type: str
+    symbol: str
+    first: datetime.date
+    last: datetime.date
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.first <= self.last:
+            raise ValueError(
+                f"first, last: got {self.first}, {self.last}; allowed: first at or before last"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class ActiveRule:
+    """A rule in force for one event.
+
+    Attributes:
+        event, rule: which.
+        closes_before: closes still to come before the event; 0 once it is out.
+        share_due: share of the size to be left by now.
+    """
+
+    event: Event
+    rule: EventRule
+    closes_before: int
+    share_due: float = 1.0
+
+    @property
+    def action(self) -> str:
+        """What the rule does at most, as in `EventRule.action`."""
+        return self.rule.kind
+
+
+@dataclass(frozen=True, slots=True)
+class UndatedTicker:
+    """A ticker without the known date that the policy needs, and the rules it is under."""
+
+    ticker: str
+    need: NeededDate
+    rules: tuple[EventRule, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """Why the window is more careful than the known events ask for: a stable code, the ticker
+    ("" = the whole market) and words."""
+
+    code: str
+    symbol: str
+    words: str
+
+
+class _Scoped(NamedTuple):
+    """A rule in force, and what it touches: a ticker, a sector, or ("", "") everything."""
+
+    symbol: str
+    sector: str
+    rule: EventRule
+    share_due: float = 1.0
+
+
+@dataclass(frozen=True)
+class EventWindow:
+    """What the calendar says at one instant.
+
+    Attributes:
+        active: rules in force before their event, in order of the events.
+        upcoming: known events within the policy's report window.
+        calendar_unknown: the session calendar ends before an event's time can be counted: fail
+            towards caution, entries are blocked.
+        cooling: rules in force after their event: tightened caps and entry blocks.
+        unknown: days that no source covers, near enough for a rule to hold.
+        undated: tickers without a date that the policy needs.
+        needs: each needed date with the tickers that have one.
+        sectors: ticker -> sector. A ticker without one belongs to every sector.
+    """
+
+    active: tuple[ActiveRule, ...] = ()
+    upcoming: tuple[Event, ...] = ()
+    calendar_unknown: bool = False
+    cooling: tuple[ActiveRule, ...] = ()
+    unknown: tuple[UnknownDays, ...] = ()
+    undated: tuple[UndatedTicker, ...] = ()
+    needs: tuple[tuple[NeededDate, frozenset[str]], ...] = ()
+    sectors: Mapping[str, str] = field(default_factory=lambda: {}, repr=False)
+
+    @cached_property
+    def cap_multiplier(self) -> float:
+        """Factor on every cap; `cap_multipliers` says more."""
+        return min((s.rule.cap_multiplier for s in self._in_force), default=1.0)
+
+    @cached_property
+    def block_new(self) -> bool:
+        """Whether entries are blocked in anything at all."""
+        return bool(self._market_blocked or self._blocked_symbols or self._blocked_sectors)
+
+    @cached_property
+    def reduce(self) -> bool:
+        """Whether a book outside the tightened caps is reduced at once."""
+        return any(s.rule.reduce for s in self._in_force)
+
+    @cached_property
+    def jumps(self) -> tuple[GapJump, ...]:
+        """Up and down jump of every event still to come, each once.
+
+        That of a sector counts as one of the whole market, and of each of its tickers alone.
+        """
+        moves = dict.fromkeys(
+            (symbol, s.rule.gap_log_return, s.rule.gap_log_vol_change)
+            for s in self._ahead
+            if s.rule.gap_log_return > 0.0
+            for symbol in (s.symbol, *self._members(s.sector))
+        )
+        return tuple(
+            GapJump(symbol, sign * size, vol) for symbol, size, vol in moves for sign in (-1.0, 1.0)
+        )
+
+    def cap_multipliers(self, names: Sequence[str]) -> NDArray[np.float64]:
+        """Factors on the caps of measures: the smallest of all rules in force.
+
+        Args:
+            names: M measures, as in `riskenv.measures.MEASURES`.
+
+        Returns:
+            (M,), above 0, at most 1, read-only.
+
+        Example:
+            >>> rule = EventRule(event_type="cpi", sessions_before=1, cap_multiplier=0.8,
+            ...                  cap_multipliers={"vega": 0.5})
+            >>> window = EventWindow((ActiveRule(Event("cpi", 9, 0), rule, 0),))
+            >>> window.cap_multipliers(("delta", "vega")).tolist()
+            [0.8, 0.5]
+        """
+        key = tuple(names)
+        factors = self._factors.get(key)
+        if factors is None:
+            rules = {id(s.rule): s.rule for s in self._in_force}.values()
+            factors = np.array([min((r.factor(n) for r in rules), default=1.0) for n in key])
+            factors.flags.writeable = False
+            self._factors[key] = factors
+        return factors
+
+    def size_fraction(self, ticker: str) -> float:
+        """Share of a ticker's size to be left by now; 1 = all of it, 0 = it is to be flat.
+
+        Measured from the size before the first step: 0.75, then 0.5, of the same whole.
+        """
+        by_symbol, by_sector, everywhere = self._shares
+        share = min(everywhere, by_symbol.get(ticker, 1.0))
+        if by_sector:
+            own = self.sectors.get(ticker)
+            shares = by_sector.values() if own is None else [by_sector.get(own, 1.0)]
+            share = min(share, *shares)
+        return share
+
+    def size_fractions(self, tickers: Sequence[str]) -> NDArray[np.float64]:
+        """(U,) `size_fraction` of each ticker, read-only."""
+        key = tuple(tickers)
+        shares = self._shares_of.get(key)
+        if shares is None:
+            by_symbol, by_sector, everywhere = self._shares
+            if by_sector:
+                shares = np.array([self.size_fraction(ticker) for ticker in key])
+            else:
+                shares = np.minimum([by_symbol.get(ticker, 1.0) for ticker in key], everywhere)
+            shares.flags.writeable = False
+            self._shares_of[key] = shares
+        return shares
+
+    def blocked(self, tickers: Sequence[str]) -> NDArray[np.bool_]:
+        """(U,) tickers whose entries are blocked, by their own events or by the whole market's.
+
+        Read-only.
+
+        Example:
+            >>> rule = EventRule(event_type="earnings", sessions_before=1, block_new=True)
+            >>> event = Event("earnings", 9, 0, symbol="AAPL")
+            >>> EventWindow((ActiveRule(event, rule, 0),)).blocked(["AAPL", "MSFT"]).tolist()
+            [True, False]
+        """
+        key = tuple(tickers)
+        blocked = self._blocked_of.get(key)
+        if blocked is None:
+            if self._market_blocked:
+                blocked = np.ones(len(key), dtype=bool)
+            elif self._blocked_sectors or self.needs:
+                blocked = np.array([self._blocks(ticker) for ticker in key], dtype=bool)
+            else:
+                names = self._blocked_symbols
+                blocked = np.array([ticker in names for ticker in key], dtype=bool)
+            blocked.flags.writeable = False
+            self._blocked_of[key] = blocked
+        return blocked
+
+    @cached_property
+    def cautions(self) -> tuple[Caution, ...]:
+        """What is not known, and so is guarded against."""
+        found = []
+        if self.calendar_unknown:
+            words = "the session calendar ends before the time to an event can be counted"
+            found.append(Caution("calendar_unknown", "", words))
+        for days in self.unknown:
+            words = f"{days.event_type} not known from {days.first} to {days.last}"
+            words += f": {days.reason}" if days.reason else ""
+            found.append(Caution("events_unknown", days.symbol, words))
+        for undated in self.undated:
+            need = undated.need
+            words = f"no {need.event_type} date known within {need.within_days} days"
+            found.append(Caution("date_unknown", undated.ticker, words))
+        return tuple(found)
+
+    # -- what the rules touch ------------------------------------------------------------------
+
+    @cached_property
+    def _ahead(self) -> tuple[_Scoped, ...]:
+        """Rules for what may still happen."""
+        known = [_Scoped(a.event.symbol, a.event.sector, a.rule, a.share_due) for a in self.active]
+        return (*known, *(_Scoped(u.ticker, "", rule) for u in self.undated for rule in u.rules))
+
+    @cached_property
+    def _in_force(self) -> tuple[_Scoped, ...]:
+        after = [_Scoped(a.event.symbol, a.event.sector, a.rule) for a in self.cooling]
+        return (*self._ahead, *after)
+
+    @cached_property
+    def _blocking(self) -> tuple[_Scoped, ...]:
+        return tuple(s for s in self._in_force if s.rule.blocks)
+
+    @cached_property
+    def _market_blocked(self) -> bool:
+        return (
+            self.calendar_unknown
+            or any(not days.symbol for days in self.unknown)
+            or any(not s.symbol and not s.sector for s in self._blocking)
+        )
+
+    @cached_property
+    def _blocked_symbols(self) -> frozenset[str]:
+        symbols = {s.symbol for s in self._blocking if s.symbol}
+        symbols |= {days.symbol for days in self.unknown if days.symbol}
+        return frozenset(symbols | {undated.ticker for undated in self.undated})
+
+    @cached_property
+    def _blocked_sectors(self) -> frozenset[str]:
+        return frozenset(s.sector for s in self._blocking if s.sector)
+
+    def _blocks(self, ticker: str) -> bool:
+        if self._market_blocked or ticker in self._blocked_symbols:
+            return True
+        if self._blocked_sectors:
+            sector = self.sectors.get(ticker)
+            if sector is None or sector in self._blocked_sectors:
+                return True
+        return any(need.asks_for(ticker) and ticker not in dated for need, dated in self.needs)
+
+    @cached_property
+    def _shares(self) -> tuple[dict[str, float], dict[str, float], float]:
+        """Smallest share due by ticker, by sector, and everywhere."""
+        by_symbol: dict[str, float] = {}
+        by_sector: dict[str, float] = {}
+        everywhere = 1.0
+        for s in self._ahead:
+            if s.symbol:
+                by_symbol[s.symbol] = min(s.share_due, by_symbol.get(s.symbol, 1.0))
+            elif s.sector:
+                by_sector[s.sector] = min(s.share_due, by_sector.get(s.sector, 1.0))
+            else:
+                everywhere = min(everywhere, s.share_due)
+        return by_symbol, by_sector, everywhere
+
+    def _members(self, sector: str) -> Iterator[str]:
+        if sector:
+            yield from sorted(t for t, own in self.sectors.items() if own == sector)
+
+    # Answers already given: the window itself never changes.
+    @cached_property
+    def _factors(self) -> dict[tuple[str, ...], NDArray[np.float64]]:
+        return {}
+
+    @cached_property
+    def _blocked_of(self) -> dict[tuple[str, ...], NDArray[np.bool_]]:
+        return {}
+
+    @cached_property
+    def _shares_of(self) -> dict[tuple[str, ...], NDArray[np.float64]]:
+        return {}
