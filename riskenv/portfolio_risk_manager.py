@@ -172,6 +172,8 @@ class PortfolioRiskManager:
         low, high = cap_bounds(self.limits, scoped, equity)
         low, high = low * window.cap_multiplier, high * window.cap_multiplier
         used = used_of(interval, low, high)
+        # What is surely in use: what is Unknown blocks, and is no reason to sell.
+        sure = utilisation(np.clip(0.0, interval[0], interval[1]), low, high)
         account = utilisation(
             np.array([day_loss, drawdown]), *self.limits.account_bounds(equity)
         )
@@ -180,8 +182,10 @@ class PortfolioRiskManager:
         confirmed = state.losses.confirmed(self.limits)
         kept = confirmed or bool((account > self.limits.extreme * self.limits.release).any())
         capped = np.isfinite(low) | np.isfinite(high)
-        demanded = self._rung(used[capped], account, window, 1.0, confirmed)
-        released = self._rung(used[capped], account, window, self.limits.release, kept)
+        demanded = self._rung(used[capped], sure[capped], account, window, 1.0, confirmed)
+        released = self._rung(
+            used[capped], sure[capped], account, window, self.limits.release, kept
+        )
         loose = rows.loose[portfolio.quantity != 0.0].any()
         if loose or np.isnan(used[capped]).any() or np.isnan(account).any():
             released = max(released, state.rung)  # a missing quote is no recovery
@@ -264,6 +268,7 @@ class PortfolioRiskManager:
     def _rung(
         self,
         exposure: FloatArray,
+        sure: FloatArray,
         account: FloatArray,
         window: EventWindow,
         level: float,
@@ -272,13 +277,14 @@ class PortfolioRiskManager:
         """The rung called for by shares of caps in use, every threshold scaled by `level`. NaN
         fails each comparison.
 
-        `close`: whether the account's losses call for closing the book.
+        Args:
+            sure: what is surely in use, whatever the Unknown turns out to be.
+            close: whether the account's losses call for closing the book.
         """
         limits = self.limits
         if close:
             return Rung.FLATTEN
-        known = exposure[~np.isnan(exposure)]
-        if (known > limits.extreme * level).any() or (window.reduce and (known > level).any()):
+        if (sure > limits.extreme * level).any() or (window.reduce and (sure > level).any()):
             return Rung.REDUCE
         if window.block_new or not (exposure <= level).all() or not (account <= level).all():
             return Rung.BLOCK_NEW

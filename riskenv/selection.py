@@ -34,7 +34,7 @@ class Candidates:
         interval: (A, 2, K) ends of each measure with the trade done.
         admissible: (A,) verdict of the trust kernel.
         empty: (A,) the trade is nothing; shrinks: (A,) it only moves positions towards 0.
-        closes: (A,) it closes the whole book; touches: (A,) it has a leg in what is Unknown or blocked.
+        closes: (A,) it closes the whole book; touches: (A,) a leg is in what is Unknown or blocked.
     """
 
     interval: FloatArray

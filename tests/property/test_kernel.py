@@ -89,10 +89,8 @@ def by_the_rule(before, change, low, high, shrinks) -> bool:
             continue
         inside = lo <= x <= hi
         outside_before = b < lo or b > hi
-        if np.isinf(b) and b == x and c == 0.0:  # without bound, and no worse
-            continue
         other_side = (b > hi and x < lo) or (b < lo and x > hi)
-        further = max(x - hi, lo - x) > max(b - hi, lo - b)
+        further = (b > hi and c > 0.0) or (b < lo and c < 0.0)
         if not inside and not (outside_before and not further and not other_side):
             return False
     return True
@@ -120,7 +118,9 @@ def test_an_interval_passes_only_where_each_of_its_points_does(
     ends = np.array([np.minimum(one, two), np.maximum(one, two)])
     change = np.array([fall, rise])
     low = [-x for x in low]
-    if verdict(ends, change, low, high, shrinks=shrinks):
+    with np.errstate(invalid="ignore"):
+        ordered = ((ends + change)[0] <= (ends + change)[1]).all()
+    if ordered and verdict(ends, change, low, high, shrinks=shrinks):
         for end in range(2):
             inside_now = (ends[end] >= low) & (ends[end] <= high)
             x = ends[end] + change[end]

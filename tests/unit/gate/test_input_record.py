@@ -124,7 +124,7 @@ def perturbed(path: Path, name: str, at: int, change) -> InputRecord:
     ("name", "step", "change", "key"),
     [
         ("cash", 5, lambda x: x + 1.0, "equity"),
-        ("now", 3, lambda x: x - 1_000_000_000, "measures."),
+        ("now", 3, lambda x: x - 1_000_000_000, "now"),
         ("asked", 6, lambda x: x + 1, "asked"),
         ("flow", 2, lambda x: 0.0, "state_digest"),
     ],
