@@ -83,7 +83,7 @@ class EventTimeline:
         self._gone = np.minimum(self._times + 1, gone)
         self._beyond = self._times > closes[-1]
         self._closes_before = np.searchsorted(closes, self._times, side="left")
-        self._listed = np.maximum(self._known, self._days_ahead(policy.report_days))
+        self._listed = self._days_ahead(policy.report_days)
 
         self._leads = [_lead(rule) for rule in policy.rules]
         self._sized = [rule.share < 1.0 for rule in policy.rules]

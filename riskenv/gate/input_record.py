@@ -44,6 +44,7 @@ _DAMAGE = (
     OSError,
     EOFError,
     KeyError,
+    SyntaxError,
     TypeError,
     ValueError,
     RuntimeError,

@@ -207,6 +207,18 @@ def test_of_two_events_that_overlap_the_stricter_holds_and_each_ends_by_itself()
     assert (one.size_fraction("AAPL"), both.size_fraction("AAPL")) == (1.0, 0.5)
 
 
+def test_of_the_factor_for_all_caps_and_that_for_one_the_smaller_holds() -> None:
+    rule = EventRule(
+        event_type="earnings", sessions_before=1, cap_multiplier=0.5,
+        cap_multipliers={"vega": 0.8, "gap_loss": 0.25},
+    )  # fmt: skip
+    window = watching(AMC, rules=[rule]).window(AMC.time)
+    factors = window.cap_multipliers(("delta", "vega", "gap_loss"))
+    assert factors.tolist() == [0.5, 0.5, 0.25]
+    with pytest.raises(ValueError, match="read-only"):
+        factors[0] = 1.0
+
+
 def test_rules_for_one_event_hold_side_by_side() -> None:
     early = EventRule(event_type="earnings", sessions_before=3, cap_multiplier=0.6)
     monitor = watching(AMC, rules=[early, flatten("earnings")])
@@ -301,7 +313,8 @@ def test_days_that_no_source_covers_block_entries_and_say_why(symbol: str) -> No
         "earnings", symbol, datetime.date(2018, 2, 5), datetime.date(2018, 2, 6), "source x down"
     )
     rule = EventRule(event_type="earnings", sessions_before=3, cap_multiplier=0.5)
-    monitor = watching(rules=[rule], unknown=[days])
+    later = EventRule(event_type="earnings", sessions_before=1)
+    monitor = watching(rules=[later, rule], unknown=[days])
     for now, blocked in {
         utc("2018-01-31 21:00") - 1: False,
         utc("2018-01-31 21:00"): True,
@@ -349,6 +362,8 @@ def test_a_ticker_without_the_date_it_needs_counts_as_inside_the_window(needed, 
     assert {jump.symbol for jump in window.jumps} == jumping
     # No date, no deadline: what is unknown forces no trade.
     assert [window.size_fraction(t) for t in tickers] == [1.0] * 4
+    # Asked of no tickers in particular, the window still knows who lacks a date.
+    assert monitor.window(now).blocked(tickers).tolist() == inside
     level = monitor.report(now, 0.0, 1.0, 0.8, 1.25, np.zeros(0), [], tickers)["risk_level"]
     assert level == "elevated"
 
@@ -458,6 +473,8 @@ def test_copies_and_bundles_carry_sectors_and_unknown_days(tmp_path) -> None:
         for now in (AMC.time, utc("2018-02-06 15:00")):
             assert copy.monitor.window(now) == manager.monitor.window(now)
             assert copy.monitor.window(now).block_new
+    monitor = pickle.loads(pickle.dumps(manager.monitor))
+    assert (monitor.sectors, monitor.unknown) == (SECTORS, UNKNOWN)
 
 
 def test_days_in_the_wrong_order_are_refused() -> None:
