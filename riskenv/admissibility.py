@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from riskenv.book_rows import gross_sum
 from riskenv.compilation import inline, jit
-from riskenv.measures import GAP, INDEX, LINEAR, MEASURES, interval_utilisation
+from riskenv.measures import GAP, GREEKS, INDEX, LINEAR, MEASURES, interval_utilisation
 from riskenv.var_calculator import tail_of
 
 FloatArray = NDArray[np.float64]
 
 LOW, HIGH = range(2)  # ends of an interval
 _FIRST_TAIL = len(LINEAR)
+_PRICED = len(GREEKS)  # beta_delta also asks for a beta, and need not be known
 
 
 @jit
@@ -213,7 +214,7 @@ def admissible(before, change, after, low, high, empty, shrinks, touches, verdic
                 # An exposure is finite, or has been without bound before.
                 sound = abs(after[a, LOW, j]) < np.inf and abs(after[a, HIGH, j]) < np.inf
                 was = abs(before[LOW, j]) < np.inf and abs(before[HIGH, j]) < np.inf
-                known &= sound or not was or j >= _FIRST_TAIL
+                known &= sound or not was or j >= _PRICED
                 continue
             fall, rise = change[a, LOW, j], change[a, HIGH, j]
             least, most = after[a, LOW, j], after[a, HIGH, j]

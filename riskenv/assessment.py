@@ -76,7 +76,8 @@ class Assessment:
     @cached_property
     def loose(self) -> bool:
         """Whether something is held whose exposure is not known."""
-        return bool(self.rows.loose[self.portfolio.quantity != 0.0].any())
+        held = self.matrices.rows[self.portfolio.quantity != 0.0]
+        return bool(np.isnan(self.matrices.X[held, 0]).any())
 
     @property
     def reducing(self) -> bool:

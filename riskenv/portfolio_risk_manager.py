@@ -102,6 +102,13 @@ class PortfolioRiskManager:
                             f"{where}.{name}: got {cap}; a tail cap needs a factor history to "
                             "compute the measure from (history=...)"
                         )
+        for rule in self.monitor.policy.rules:
+            if rule.share < 1.0:
+                raise ConfigError(
+                    f"event_policy: the rule of {rule.event_type!r} takes positions down to "
+                    f"{rule.share:g} of their size by a deadline, which this manager does not do; "
+                    "allowed: caps, block_new, reduce"
+                )
         self._cache_bytes = cache_bytes
         self._cache = MatrixCache(self._scenarios_at, cache_bytes)
         self.config_digest = digest(
@@ -170,7 +177,8 @@ class PortfolioRiskManager:
 
         window = self.monitor.window(market.now)
         low, high = cap_bounds(self.limits, scoped, equity)
-        low, high = low * window.cap_multiplier, high * window.cap_multiplier
+        tighter = window.cap_multipliers((*MEASURES, *(cap.measure for cap in scoped)))
+        low, high = low * tighter, high * tighter
         used = used_of(interval, low, high)
         # What is surely in use: what is Unknown blocks, and is no reason to sell.
         sure = utilisation(np.clip(0.0, interval[0], interval[1]), low, high)
@@ -186,8 +194,8 @@ class PortfolioRiskManager:
         released = self._rung(
             used[capped], sure[capped], account, window, self.limits.release, kept
         )
-        loose = rows.loose[portfolio.quantity != 0.0].any()
-        if loose or np.isnan(used[capped]).any() or np.isnan(account).any():
+        unknown = np.isnan(X[portfolio.quantity != 0.0, 0]).any()
+        if unknown or np.isnan(used[capped]).any() or np.isnan(account).any():
             released = max(released, state.rung)  # a missing quote is no recovery
         state = climb(state, demanded, released, self.limits)
         return state, Assessment(

@@ -19,7 +19,7 @@ from riskenv.admissibility import (
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.market import Market
-from riskenv.measures import LINEAR, point
+from riskenv.measures import GREEKS, point
 from riskenv.projection import Proposal
 
 FloatArray = NDArray[np.float64]
@@ -52,7 +52,7 @@ class Candidates:
     @cached_property
     def unsound(self) -> BoolArray:
         """(A,) rows whose exposures are not even bounded."""
-        exposures = self.interval[:, :, : len(LINEAR)]
+        exposures = self.interval[:, :, : len(GREEKS)]
         return np.asarray(np.isnan(exposures).any(axis=(1, 2)))
 
 

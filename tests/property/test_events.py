@@ -212,6 +212,12 @@ def decisions(w) -> list[bytes]:
 
 
 def check_manager(seed, public, later, policy) -> None:
+    # The manager enforces caps, blocks and reductions; sizes by a deadline it refuses.
+    rules = tuple(
+        rule.model_copy(update={"action": None, "reduce_to": 1.0, "steps": 1})
+        for rule in policy.rules
+    )
+    policy = policy.model_copy(update={"rules": rules})
     caps = Caps(delta=800.0, vega=60.0, es_1d=9e3, gap_loss=6e3)
     one = world(seed, caps=caps, events=tuple(public), policy=policy)
     two = world(seed, caps=caps, events=(*later, *public), policy=policy)

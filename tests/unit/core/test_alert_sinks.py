@@ -254,7 +254,7 @@ def test_a_sink_cannot_change_what_is_done() -> None:
         """Writes into every array, also into those that say that they are read-only."""
 
         def receive(self, decision: Decision) -> None:
-            for name in ("trades", "after", "low"):
+            for name in ("trades", "after_interval", "low"):
                 array = getattr(decision, name)
                 with pytest.raises(ValueError, match="read-only"):
                     array[:] = 7.0

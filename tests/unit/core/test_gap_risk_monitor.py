@@ -461,10 +461,13 @@ UNKNOWN = (
 )
 
 
+BLOCKING = EventRule(event_type="earnings", sessions_before=1, block_new=True)
+
+
 def test_copies_and_bundles_carry_sectors_and_unknown_days(tmp_path) -> None:
     manager = PortfolioRiskManager(
         RiskLimits(caps=Caps(delta=1.0)), SESSIONS, events=[AMC], sectors=SECTORS,
-        unknown_days=UNKNOWN, event_policy=EventPolicy(rules=(flatten("earnings"),)),
+        unknown_days=UNKNOWN, event_policy=EventPolicy(rules=(BLOCKING,)),
     )  # fmt: skip
     save_bundle(manager, tmp_path / "gate.zip")
     for copy in (pickle.loads(pickle.dumps(manager)), load_bundle(tmp_path / "gate.zip")[0]):
