@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
     from riskenv.gate.risk_gate import RiskGate
     from riskenv.instruments import Instrument, InstrumentTable
-    from riskenv.limits import Caps, RiskLimits
+    from riskenv.limits import Caps, ConfirmRule, RiskLimits, ScopeCaps
     from riskenv.live_greeks import LiveGreeks, Quotes
+    from riskenv.margin import MarginRule
     from riskenv.market import Market
     from riskenv.occ import OccSymbol, instrument_from_occ, settlement_time
     from riskenv.portfolio import Portfolio
@@ -46,6 +47,7 @@ _HOME = {
     "CalendarRangeError": "sessions",
     "Caps": "limits",
     "ConfigError": "config",
+    "ConfirmRule": "limits",
     "Decision": "decision",
     "Dividend": "dividends",
     "Event": "events",
@@ -58,6 +60,7 @@ _HOME = {
     "Instrument": "instruments",
     "InstrumentTable": "instruments",
     "LiveGreeks": "live_greeks",
+    "MarginRule": "margin",
     "Market": "market",
     "OccSymbol": "occ",
     "Portfolio": "portfolio",
@@ -70,6 +73,7 @@ _HOME = {
     "RiskGate": "gate.risk_gate",
     "RiskLimits": "limits",
     "Rung": "circuit_breaker",
+    "ScopeCaps": "limits",
     "Sessions": "sessions",
     "VarConfig": "var_calculator",
     "VarReport": "var_calculator",
@@ -98,6 +102,7 @@ __all__ = [
     "CalendarRangeError",
     "Caps",
     "ConfigError",
+    "ConfirmRule",
     "Decision",
     "Dividend",
     "Event",
@@ -110,6 +115,7 @@ __all__ = [
     "Instrument",
     "InstrumentTable",
     "LiveGreeks",
+    "MarginRule",
     "Market",
     "OccSymbol",
     "Portfolio",
@@ -122,6 +128,7 @@ __all__ = [
     "RiskGate",
     "RiskLimits",
     "Rung",
+    "ScopeCaps",
     "Sessions",
     "VarConfig",
     "VarReport",

@@ -104,7 +104,11 @@ def closing_trades(portfolio: Portfolio, market: Market) -> FloatArray:
 
 
 def proposal_for(
-    trades: Sequence[float] | FloatArray, portfolio: Portfolio, market: Market, reducing: bool
+    trades: Sequence[float] | FloatArray,
+    portfolio: Portfolio,
+    market: Market,
+    reducing: bool,
+    strategy: str = "",
 ) -> Proposal:
     """What a caller with free choice of trades (an order list, a live gate) hands to `decide`.
 
@@ -122,14 +126,17 @@ def proposal_for(
         )
     cuts = radial(asked)
     if not reducing:
-        return Proposal(cuts)
+        return Proposal(cuts, strategy=strategy)
     closes = closing_trades(portfolio, market)
     if not asked.any() or not np.isfinite(asked).all():
         return Proposal(
-            np.concatenate([cuts, closes]), forced=np.concatenate([np.zeros_like(cuts), closes])
+            np.concatenate([cuts, closes]),
+            forced=np.concatenate([np.zeros_like(cuts), closes]),
+            strategy=strategy,
         )
     half = np.trunc(0.5 * asked)
     return Proposal(
         np.concatenate([cuts, closes, closes + asked, closes + half]),
         forced=np.concatenate([np.zeros_like(cuts), closes, closes, closes]),
+        strategy=strategy,
     )

@@ -28,15 +28,18 @@ FORMAT = 2
 _FIELDS = tuple(Instrument.__dataclass_fields__)
 _PER_STEP = (
     "episode", "now", "cash", "index_spot", "currency", "flow", "asked", "rows", "has_forced",
+    "strategy",
 )  # fmt: skip
 _OF_INSTRUMENT = ("rate", "dividend_yield", "dividends", "bid", "ask", "vol", "quote_time")
 _PER_INSTRUMENT = ("instrument", "quantity", *_OF_INSTRUMENT)
 _OF_UNDERLYING = ("spot", "beta", "beta_as_of", "spot_time")
 _PER_UNDERLYING = (*_OF_UNDERLYING, "fx")
 _PER_LEG = ("row", "column", "lots")
-_COLUMNS = (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING, "feed")
+# Of no fixed length: a feed's Greeks, working orders, the tags of strategies and their positions.
+_RAGGED = ("feed", "working", "tag", "tagged")
+_COLUMNS = (*_PER_STEP, *_PER_INSTRUMENT, *_PER_UNDERLYING, *_RAGGED)
 _LEGS = tuple(f"{kind}_{name}" for kind in ("trade", "forced") for name in _PER_LEG)
-_SIZES = ("instruments", "underlyings", "feed", "trade", "forced")
+_SIZES = ("instruments", "underlyings", *_RAGGED, "trade", "forced")
 _ARRAYS = {*_COLUMNS, *_LEGS, *(f"{name}_offset" for name in _SIZES)}
 
 # What reading a damaged zip, array or header raises.
@@ -79,6 +82,7 @@ class InputRecorder:
         self._episodes: list[str] = []
         self._instruments: dict[Instrument, int] = {}
         self._currencies: dict[str, int] = {}
+        self._tags: dict[str, int] = {}
         self._columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self._legs: dict[str, list[Any]] = {name: [] for name in _LEGS}
         self._sizes: dict[str, list[int]] = {name: [] for name in _SIZES}
@@ -113,6 +117,7 @@ class InputRecorder:
             "asked": proposal.asked,
             "rows": len(proposal.trades),
             "has_forced": proposal.forced is not None,
+            "strategy": self._tag(proposal.strategy),
         }
         for name, value in step.items():
             self._columns[name].append(value)
@@ -123,12 +128,23 @@ class InputRecorder:
         for name in (*_OF_INSTRUMENT, *_OF_UNDERLYING):
             self._columns[name].append(getattr(market, name))
         self._columns["fx"].append(market.tickers[FX])
-        self._columns["feed"].append(market.feed.ravel())
+        parts = portfolio.strategies
+        ragged = {
+            "feed": market.feed,
+            "working": np.zeros(0) if portfolio.working is None else portfolio.working,
+            "tag": np.array([self._tag(tag) for tag in parts], dtype=np.int64),
+            "tagged": np.array(list(parts.values()), dtype=np.float64),
+        }
+        for name, values in ragged.items():
+            self._columns[name].append(values.ravel())
+            self._sizes[name].append(values.size)
         self._sizes["instruments"].append(len(table))
         self._sizes["underlyings"].append(len(table.underlyings))
-        self._sizes["feed"].append(market.feed.size)
         self._add_legs("trade", proposal.trades)
         self._add_legs("forced", proposal.forced)
+
+    def _tag(self, tag: str) -> int:
+        return self._tags.setdefault(tag, len(self._tags))
 
     def _add_legs(self, kind: str, trades: NDArray[np.float64] | None) -> None:
         matrix = np.zeros((0, 0)) if trades is None else trades
@@ -145,13 +161,14 @@ class InputRecorder:
             "episodes": self._episodes,
             "instruments": instruments,
             "currencies": list(self._currencies),
+            "tags": list(self._tags),
         }
         arrays: dict[str, NDArray[Any]] = {
             "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
         }
         for name in _PER_STEP:
             arrays[name] = np.array(self._columns[name])
-        for name in (*_PER_INSTRUMENT, *_PER_UNDERLYING, "feed"):
+        for name in (*_PER_INSTRUMENT, *_PER_UNDERLYING, *_RAGGED):
             arrays[name] = _joined(self._columns[name])
         for name, parts in self._legs.items():
             arrays[name] = _joined(parts)
@@ -200,11 +217,13 @@ class InputRecord:
         episodes: Sequence[str],
         instruments: Sequence[Instrument],
         currencies: Sequence[str],
+        tags: Sequence[str],
         arrays: dict[str, NDArray[Any]],
     ) -> None:
         self.episodes = tuple(episodes)
         self.instruments = tuple(instruments)
         self.currencies = tuple(currencies)
+        self.tags = tuple(tags)
         self.arrays = arrays
         self._tables: dict[bytes, InstrumentTable] = {}
 
@@ -224,7 +243,7 @@ class InputRecord:
         instruments = [
             Instrument(**dict(zip(_FIELDS, row, strict=True))) for row in header["instruments"]
         ]
-        return cls(header["episodes"], instruments, header["currencies"], arrays)
+        return cls(header["episodes"], instruments, header["currencies"], header["tags"], arrays)
 
     def __len__(self) -> int:
         return len(self.arrays["now"])
@@ -254,15 +273,26 @@ class InputRecord:
             fx=dict(zip(table.currency, a["fx"][tickers].tolist(), strict=True)),
             **columns_of,
         )
-        shape = (int(a["rows"][step]), len(table))
+        n = len(table)
+        shape = (int(a["rows"][step]), n)
+        orders = a["working"][self._slice("working", step)]
+        tags = [self.tags[tag] for tag in a["tag"][self._slice("tag", step)]]
+        parts = a["tagged"][self._slice("tagged", step)].reshape(len(tags), n)
         return Inputs(
             episode=int(a["episode"][step]),
-            portfolio=Portfolio(table, a["quantity"][columns], float(a["cash"][step])),
+            portfolio=Portfolio(
+                table,
+                a["quantity"][columns],
+                float(a["cash"][step]),
+                strategies=dict(zip(tags, parts, strict=True)),
+                working=orders.reshape(-1, n) if orders.size else None,
+            ),
             market=market,
             proposal=Proposal(
                 self._matrix("trade", step, shape),
                 asked=int(a["asked"][step]),
                 forced=self._matrix("forced", step, shape) if a["has_forced"][step] else None,
+                strategy=self.tags[a["strategy"][step]],
             ),
             external_flow=float(a["flow"][step]),
         )

@@ -75,11 +75,13 @@ class RiskGate:
         market: Market,
         trades: Mapping[Instrument, float] | NDArray[np.float64],
         external_flow: float = 0.0,
+        strategy: str = "",
     ) -> Decision:
         """Assess the book and decide on the trades; `decision.trades` is what may be sent.
 
         Args:
             trades: signed contracts per instrument, or (n,) in the order of the market's table.
+            strategy: the tag that they belong to, for caps on strategies.
 
         Raises:
             ValueError: a trade in an instrument that the market snapshot does not cover.
@@ -89,7 +91,7 @@ class RiskGate:
         # The state moves on only with the decision: a call that raises can be made again, and a
         # flow is not counted twice.
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
-        proposal = proposal_for(trades, portfolio, market, assessment.reducing)
+        proposal = proposal_for(trades, portfolio, market, assessment.reducing, strategy)
         self.state, decision = self.manager.decide(state, assessment, proposal)
         return decision
 

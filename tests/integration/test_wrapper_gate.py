@@ -105,7 +105,11 @@ def test_one_changed_quote_is_noticed(tmp_path):
     spot = record.arrays["spot"].copy()
     spot[0] = np.nextafter(spot[0], np.inf)
     changed = InputRecord(
-        record.episodes, record.instruments, record.currencies, {**record.arrays, "spot": spot}
+        record.episodes,
+        record.instruments,
+        record.currencies,
+        record.tags,
+        {**record.arrays, "spot": spot},
     )
     result = compare(RiskGate.load(tmp_path / "gate.zip"), changed, recording.decisions)
     assert result.identical < result.decisions

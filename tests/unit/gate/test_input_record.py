@@ -15,15 +15,17 @@ from riskenv import (
     InstrumentTable,
     Market,
     Portfolio,
+    PortfolioRiskManager,
     Proposal,
     RiskGate,
     RiskLimits,
+    ScopeCaps,
 )
 from riskenv.gate.input_record import InputRecord, InputRecorder, Inputs, Recording
 from riskenv.gate.replay import compare, main, read_decisions, replay, write_decisions
 from riskenv.projection import proposal_for
 
-from ...property.worlds import DAY, NOW, market_of, world
+from ...property.worlds import DAY, NOW, SESSIONS, market_of, world
 
 CAPS = Caps(delta=900.0, vega=400.0, var_1d=9000.0, es_3d=20e3, day_loss=40e3, drawdown=60e3)
 STEPS = 12
@@ -191,6 +193,7 @@ def test_a_record_has_no_decision_in_it(made) -> None:
         "header", "episode", "now", "cash", "index_spot", "currency", "flow", "asked", "rows",
         "has_forced", "instrument", "quantity", "rate", "dividend_yield", "dividends", "bid",
         "ask", "vol", "quote_time", "spot", "beta", "beta_as_of", "spot_time", "fx", "feed",
+        "strategy", "working", "tag", "tagged", "working_offset", "tag_offset", "tagged_offset",
         "trade_row", "trade_column", "trade_lots", "forced_row", "forced_column", "forced_lots",
         "instruments_offset", "underlyings_offset", "feed_offset", "trade_offset",
         "forced_offset",
@@ -302,8 +305,11 @@ def test_a_market_with_everything_in_it_comes_back_and_is_decided_alike(tmp_path
         spot_time=times[:2], feed=np.array([[np.nan] * 5] * 2 + [[0.52, *[np.nan] * 4]]),
         currency="EUR", fx={"USD": 0.8},
     )  # fmt: skip
-    book = Portfolio.of(table, {home: 10.0, call: 3.0}, cash=1e5)
-    proposal = Proposal(np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 0.0]]))
+    book = Portfolio.of(
+        table, {home: 10.0, call: 3.0}, cash=1e5, strategies={"calls": {call: 2.0}},
+        working=[{away: 5.0, call: -1.0}, {home: -2.0}],
+    )  # fmt: skip
+    proposal = Proposal(np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 0.0]]), strategy="calls")
     recorder = InputRecorder()
     recorder.begin_episode("one")
     recorder.add(book, market, proposal)
@@ -313,15 +319,23 @@ def test_a_market_with_everything_in_it_comes_back_and_is_decided_alike(tmp_path
         "columns", "tickers", "beta", "beta_as_of", "quote_time", "spot_time", "index_spot", "feed",
     ):  # fmt: skip
         assert bits(getattr(back.market, name)) == bits(getattr(market, name)), name
+    assert bits(back.portfolio.working) == bits(book.working)
+    assert bits(back.portfolio.strategies["calls"]) == bits(book.strategies["calls"])
+    assert back.proposal.strategy == "calls"
     assert (back.market.currency, back.market.fx["USD"]) == ("EUR", 0.8)
+    limits = RiskLimits(caps=Caps(), by_strategy={"calls": ScopeCaps(delta=50.0)})
     made, again = (
-        RiskGate(world(3, caps=CAPS).manager).decide(i.portfolio, i.market, i.proposal).to_bytes()
+        RiskGate(PortfolioRiskManager(limits, SESSIONS))
+        .decide(i.portfolio, i.market, i.proposal)
+        .to_bytes()
         for i in (back, Inputs(0, book, market, proposal))
     )
     assert made == again
-    assert json.loads(made)["measures"]["dollar_delta"]["before"] == pytest.approx(
-        10.0 * 100.0 + 3.0 * 100.0 * 0.52 * 40.0 * 0.8
-    )
+    low, high = json.loads(made)["measures"]["dollar_delta"]["before_interval"]
+    a_call = 100.0 * 0.52 * 40.0 * 0.8
+    held = 10.0 * 100.0 + 3.0 * a_call
+    assert low == pytest.approx(held - 2.0 * 100.0 + 5.0 * 40.0 * 0.8 - a_call)
+    assert high == pytest.approx(held)
 
 
 def test_an_instrument_of_numpys_numbers_is_recorded_like_any_other(tmp_path: Path) -> None:
