@@ -195,6 +195,10 @@ class RiskLimits(Config):
             raise ValueError("by_underlying, by_strategy: got ''; allowed: a ticker, a tag")
         return self
 
+    def __hash__(self) -> int:
+        # By what it says: pydantic's own hash stops at the mappings.
+        return hash(self.model_dump_json())
+
     def bounds(self, equity: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(M,) lowest and (M,) highest allowed value of each measure; infinite where uncapped.
 
