@@ -159,10 +159,12 @@ def rows_of(
         more = [np.where(member[:, None], weights[:, :, j], 0.0) for j, member in grosses]
         weights = np.concatenate([weights, np.stack(more, axis=2)], axis=2)
     a, g = net.shape[1], weights.shape[2]
+    loose: NDArray[np.bool_] = missing.any(axis=1)
+    settled_low, settled_high, open_low, open_high = np.zeros((4, a))
     rows = Rows(
         net, low, high, weights, np.array(net_at), np.array(gross_at), np.stack(books),
-        np.array(net_book), np.array(gross_book), missing.any(axis=1),
-        *(np.zeros(a) for _ in range(4)), np.zeros(g),
+        np.array(net_book), np.array(gross_book), loose, settled_low, settled_high, open_low,
+        open_high, np.zeros(g),
     )  # fmt: skip
     orders = np.zeros((0, len(market.table))) if portfolio.working is None else portfolio.working
     _add_up(rows, market.table.underlying_index, len(market.table.underlyings), orders)
