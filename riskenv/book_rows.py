@@ -159,7 +159,7 @@ def rows_of(
         more = [np.where(member[:, None], weights[:, :, j], 0.0) for j, member in grosses]
         weights = np.concatenate([weights, np.stack(more, axis=2)], axis=2)
     a, g = net.shape[1], weights.shape[2]
-    loose: NDArray[np.bool_] = missing.any(axis=1)
+    loose = np.asarray(missing.any(axis=1))
     settled_low, settled_high, open_low, open_high = np.zeros((4, a))
     rows = Rows(
         net, low, high, weights, np.array(net_at), np.array(gross_at), np.stack(books),
