@@ -88,7 +88,7 @@ def test_reduce_reaches_the_release_level_or_says_that_it_cannot(case: Case) -> 
     scale = case.oracle.scale(w.portfolio.quantity)
     for name, cap in case.caps.items():
         cap *= case.multiplier
-        one_sided = name == "theta" or name in MEASURES[len(LINEAR):]
+        one_sided = name == "theta" or name in MEASURES[len(LINEAR) :]
         if not (before[name] < -cap or (before[name] > cap and not one_sided)):
             continue  # not broken
         outside = abs(after[name]) > RELEASE * cap + 1e-8 * scale[name]
