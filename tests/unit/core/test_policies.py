@@ -22,7 +22,7 @@ def test_a_policy_loads_and_caps_what_may_ruin_an_account(name: str) -> None:
     limits = policy(name)
     for measure in ("es_1d", "gap_loss", "day_loss", "drawdown", "margin", "vega"):
         assert getattr(limits.of_equity, measure) is not None, measure
-    low, high = limits.bounds(equity=0.0)
+    low, _ = limits.bounds(equity=0.0)
     assert (np.isinf(low) | (low == 0.0) | (low <= -100.0)).all()  # shares of nothing are nothing
 
 
