@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import time
 
@@ -11,11 +12,13 @@ import QuantLib as ql  # noqa: N813
 from scipy.optimize import brentq
 
 from riskenv.pricing import ImpliedVolatilityStatus as Status
-from riskenv.pricing import american_implied_volatility as module
 from riskenv.pricing import implied_volatility, option_greeks
 from riskenv.pricing.american import american_greeks, american_price
 from riskenv.pricing.american_implied_volatility import american_implied_volatility
 from riskenv.pricing.implied_volatility import RESOLUTION
+
+# The package's name of it is the function's.
+module = importlib.import_module("riskenv.pricing.american_implied_volatility")
 
 TODAY = ql.Date(15, 6, 2026)
 CLOCK = ql.Actual365Fixed()
