@@ -19,7 +19,7 @@ from riskenv.exposures import ExposureRows
 from riskenv.market import FEED, Market
 from riskenv.measures import LINEAR
 from riskenv.portfolio import Portfolio
-from riskenv.portfolio_greeks import PortfolioGreeks, column_sums, group_sums, sum_exposures
+from riskenv.portfolio_greeks import PortfolioGreeks, renew_sums, sum_exposures
 from riskenv.quote_quality import BID, DIVIDENDS, NO_TIME, SPOT, VOL
 from riskenv.quote_vols import implied_vols
 
@@ -194,11 +194,8 @@ class LiveGreeks:
         self._sum(u, start, stop)
 
     def _sum(self, u: int, start: int, stop: int) -> None:
-        self._net[u] = 0.0
-        self._gross[u] = 0.0
         table = self._market.table
-        group_sums(
-            self._portfolio.quantity, self._rows.X, table.own_rows, table.underlying_index,
-            start, stop, self._net, self._gross,
+        renew_sums(
+            self._portfolio.quantity, self._rows.X, table.own_rows, table.underlying_index, u,
+            start, stop, self._net, self._gross, self._total,
         )  # fmt: skip
-        column_sums(self._net, self._total)

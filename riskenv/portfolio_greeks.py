@@ -66,6 +66,15 @@ def column_sums(matrix, out):  # type: ignore[no-untyped-def]
             out[j] += matrix[i, j]
 
 
+@jit
+def renew_sums(quantity, matrix, rows, group, g, start, stop, net, gross, total):  # type: ignore[no-untyped-def]
+    """Add up group g anew, which is start <= i < stop, and then the groups: one call a tick."""
+    net[g, :] = 0.0
+    gross[g, :] = 0.0
+    group_sums(quantity, matrix, rows, group, start, stop, net, gross)
+    column_sums(net, total)
+
+
 def timestamp(now: int) -> str:
     """ISO 8601 in UTC of int64 nanoseconds, to the second.
 
