@@ -94,7 +94,7 @@ def fast_pnl_matrix(
         ...                   np.array([0, 1]), np.array([1 / 365]))
         >>> fast = fast_pnl_matrix(market, one)
         >>> fast.matrix.round(3).tolist(), bool((fast.error_bound < 2e-4).all())
-        ([[-18.127], [10.882]], True)
+        ([[-18.127], [10.467]], True)
     """
     if not tolerance > 0.0:
         raise ValueError(f"tolerance: got {tolerance!r}; allowed: a number above 0")

@@ -118,7 +118,7 @@ def american_tree_price(
 
     Example:
         >>> round(american_tree_price(36.0, 40.0, 1.0, 0.06, 0.06, 0.2, False), 3)
-        4.487
+        4.486
     """
     sign, dt = (1.0 if is_call else -1.0), t / steps
     d1 = (math.log(spot / strike) + (carry + 0.5 * vol**2) * t) / (vol * math.sqrt(t))
@@ -158,7 +158,7 @@ def bisected_volatility(
     Example:
         >>> price = european_option_greeks(100.0, 110.0, 0.5, 0.05, 0.03, 0.25, True).price
         >>> bisected_volatility(price, 100.0, 110.0, 0.5, 0.05, 0.03, True).round(12)
-        array(0.25)
+        np.float64(0.25)
     """
     shape = np.broadcast_shapes(*map(np.shape, (price, spot, strike, t, rate, carry, is_call)))
     low, high = np.zeros(shape), np.full(shape, highest)
