@@ -128,6 +128,18 @@ def test_a_tolerance_that_is_none_is_refused(tolerance) -> None:
         )
 
 
+def test_a_matrix_is_written_where_the_caller_says_and_nowhere_else() -> None:
+    rng = np.random.default_rng(6)
+    market = market_of(rng, "european", 5)
+    scenarios = scenarios_of(rng, (9, 9, 9, 9), 0.3)
+    kept = np.zeros((len(market.table), 36))
+    assert pnl_matrix(market, scenarios, out=kept) is kept
+    assert np.array_equal(kept, pnl_matrix(market, scenarios), equal_nan=True)
+    for wrong in (kept[:, :9], kept.astype(np.float32), np.asfortranarray(kept)):
+        with pytest.raises(ValueError, match="out: got shape"):
+            pnl_matrix(market, scenarios, out=wrong)
+
+
 @settings(FAST)
 @given(SEEDS)
 def test_the_error_in_var_is_within_the_sum_of_the_bounds(seed) -> None:
