@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -216,19 +216,26 @@ class RiskLimits(Config):
         """The same for `riskenv.measures.ACCOUNT`."""
         return self._bounds_of(ACCOUNT, equity)
 
+    @cached_property
+    def _amounts(self) -> dict[tuple[str, ...], tuple[NDArray[np.float64], ...]]:
+        """Of the measures of the book and of the account: caps, shares of equity, and the signs
+        that make a cap no bound below or above (infinite)."""
+        out: dict[tuple[str, ...], tuple[NDArray[np.float64], ...]] = {}
+        for names in (MEASURES, ACCOUNT):
+            caps, shares = (
+                np.array([getattr(part, name) or np.inf for name in names])
+                for part in (self.caps, self.of_equity)  # a cap is above 0, or None
+            )
+            below = np.array([name not in GROSS for name in names])
+            above = np.array([name not in ONE_SIDED for name in names])
+            out[names] = (caps, shares, below, above)
+        return out
+
     def _bounds_of(
         self, names: tuple[str, ...], equity: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        caps, shares, below, above = self._amounts[names]
         money = equity if equity > 0.0 else 0.0  # NaN, too, is none
-        low, high = np.full(len(names), -np.inf), np.full(len(names), np.inf)
-        for j, name in enumerate(names):
-            cap = getattr(self.caps, name)
-            share = getattr(self.of_equity, name)
-            amount = min(
-                math.inf if cap is None else cap, math.inf if share is None else share * money
-            )
-            if name not in GROSS:
-                low[j] = -amount
-            if name not in ONE_SIDED:
-                high[j] = amount
-        return low, high
+        given = np.isfinite(shares)
+        amount = np.minimum(caps, np.where(given, np.where(given, shares, 0.0) * money, np.inf))
+        return np.where(below, -amount, -np.inf), np.where(above, amount, np.inf)

@@ -90,4 +90,6 @@ def interval_utilisation(
     """
     least, most = value
     used = utilisation(least, low, high)
-    return used if most is least else np.maximum(used, utilisation(most, low, high))
+    if not (least != most).any():  # as a rule there is nothing Unknown
+        return used
+    return np.maximum(used, utilisation(most, low, high))

@@ -181,7 +181,8 @@ class PortfolioRiskManager:
         low, high = low * tighter, high * tighter
         used = used_of(interval, low, high)
         # What is surely in use: what is Unknown blocks, and is no reason to sell.
-        sure = utilisation(np.clip(0.0, interval[0], interval[1]), low, high)
+        exact = not (interval[0] != interval[1]).any()
+        sure = used if exact else utilisation(np.clip(0.0, *interval), low, high)
         account = utilisation(np.array([day_loss, drawdown]), *self.limits.account_bounds(equity))
         # The book is closed only for losses that were confirmed, and kept closed until they are
         # below the release level.
