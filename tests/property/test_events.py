@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from riskenv import Caps, Event, EventPolicy, EventRule
@@ -237,7 +237,7 @@ def test_nothing_announced_later_changes_a_decision(seed, public, later, policy)
 
 
 @pytest.mark.slow
-@SLOW
+@settings(SLOW, max_examples=1_500)  # two managers each
 @given(
     st.integers(0, 400), st.lists(publics, max_size=4), st.lists(futures, max_size=6), policies
 )  # fmt: skip
