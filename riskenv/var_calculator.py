@@ -73,7 +73,8 @@ def tail_of(pnl, start, stop, count, tail_probability, worst):  # type: ignore[n
         total += worst[k]
     last = worst[count - 1]
     shortfall = (total / n + (tail_probability - (count - 1) / n) * last) / tail_probability
-    return min(0.0, last), min(0.0, shortfall)
+    # Of infinite P&Ls on both sides there is no mean: Unknown, which min(0, nan) would make 0.
+    return min(0.0, last), shortfall if shortfall != shortfall else min(0.0, shortfall)
 
 
 def historical_var(pnl: NDArray[np.float64], tail_probability: float = 0.01) -> tuple[float, float]:

@@ -106,3 +106,10 @@ def test_a_confidence_level_is_not_taken_for_a_tail_probability(p: float) -> Non
         historical_var(np.arange(100.0), p)
     with pytest.raises(ConfigError, match="tail_probability"):
         load_config(VarConfig, {"tail_probability": p})
+
+
+def test_infinite_outcomes_on_both_sides_have_no_mean_and_it_is_not_zero() -> None:
+    var, shortfall = historical_var(np.array([-np.inf, *[np.inf] * 7]), 0.25)
+    assert shortfall != 0.0
+    assert np.isnan(shortfall) or shortfall == -np.inf
+    assert var <= 0.0
