@@ -4,15 +4,42 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.config import ConfigError
 from riskenv.factor_history import FactorHistory
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
 from riskenv.sessions import Sessions
+
+FILLS = ("now", "next")
+UNITS = ("contracts", "fraction_of_equity")
+
+
+class Protection(Enum):
+    """How far the layer can protect an env, by what its adapter can answer.
+
+    READ: the account alone. What an action would trade is unknown, so an action is only refused
+    after the fact: once caps are broken, known fallbacks are done in its place.
+    PREVIEW: an action is judged before it is done, masked or blocked.
+    ENCODE: also trades that the layer chose can be put into an action.
+
+    Example:
+        >>> Protection.READ.words
+        'READ: the account is watched; actions are replaced only once a cap is broken'
+    """
+
+    READ = "the account is watched; actions are replaced only once a cap is broken"
+    PREVIEW = "actions are judged before they are done, masked or blocked"
+    ENCODE = "actions are judged, and trades of the layer's own choice are put into actions"
+
+    @property
+    def words(self) -> str:
+        return f"{self.name}: {self.value}"
 
 
 @dataclass(frozen=True)
@@ -20,22 +47,91 @@ class Traits:
     """What cannot be inferred from an env and has to be declared.
 
     Attributes:
-        fills: "now": trades fill at the quotes of the snapshot; "next": at the next ones.
-        unasked: changes of the book that no action asked for ("expiry", "margin_call", ...).
+        fills: "now": trades fill at the quotes of the snapshot; "next": the market moves first.
+        unasked: changes of the book that no action asked for ("expiry", "assignment",
+            "margin_call", "stop", "client_flow", ...).
         whole_lots: whether options trade in whole contracts.
+        units: "contracts": the size of a trade is known when it is decided;
+            "fraction_of_equity": the env works it out at the fill, so where fills is "next" a
+            preview is a size at today's price.
+
+    Raises:
+        ConfigError: naming the trait, the value received and what is allowed.
+
+    Example:
+        >>> Traits(fills="later")
+        Traceback (most recent call last):
+            ...
+        riskenv.config.ConfigError: fills: got 'later'; allowed: 'now', 'next'
     """
 
     fills: str = "now"
     unasked: tuple[str, ...] = ()
     whole_lots: bool = True
+    units: str = "contracts"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("fills", FILLS), ("units", UNITS)):
+            value = getattr(self, name)
+            if value not in allowed:
+                raise ConfigError(
+                    f"{name}: got {value!r}; allowed: {', '.join(map(repr, allowed))}"
+                )
+        if isinstance(self.unasked, str):
+            raise ConfigError(f"unasked: got {self.unasked!r}; allowed: a tuple of names")
+        object.__setattr__(self, "unasked", tuple(self.unasked))
+
+
+@dataclass(frozen=True, eq=False)
+class LinearTrades:
+    """Trades that are linear in a continuous action: `action @ matrix + offset`.
+
+    Where there is one, the nearest admissible action is a small quadratic program; before whole
+    lots are cut, which `Adapter.preview` knows of.
+
+    Attributes:
+        matrix: (d, n) signed contracts per unit of each component of the flattened action.
+        offset: (n,) contracts that an action of zeros trades.
+
+    Raises:
+        ValueError: shapes that do not match, or a number that is not finite.
+
+    Example:
+        >>> LinearTrades(np.array([[10.0, 0.0], [0.0, 5.0]]), np.zeros(2)).of([0.5, -1.0]).tolist()
+        [5.0, -5.0]
+    """
+
+    matrix: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        matrix = np.array(self.matrix, dtype=np.float64)
+        offset = np.array(self.offset, dtype=np.float64)
+        if matrix.ndim != 2 or offset.shape != matrix.shape[1:]:
+            raise ValueError(
+                f"matrix, offset: got shapes {matrix.shape}, {offset.shape}; allowed: (d, n), (n,)"
+            )
+        if not (np.isfinite(matrix).all() and np.isfinite(offset).all()):
+            raise ValueError("matrix, offset: got a number that is not finite")
+        object.__setattr__(self, "matrix", matrix)
+        object.__setattr__(self, "offset", offset)
+
+    def of(self, action: Any) -> NDArray[np.float64]:
+        """(n,) the trades of an action; sums run over the action's components in order."""
+        trades = self.offset.copy()
+        components = np.asarray(action, dtype=np.float64).ravel()
+        for component, row in zip(components, self.matrix, strict=True):
+            trades += component * row
+        return trades
 
 
 class Adapter(ABC):
     """Subclass this for an env of your own. No method may change anything in the env.
 
-    `snapshot` and `preview` are required; the more of the rest is answered, the more the layer
-    can do: without `encode` a reduction and a request cannot be put into one action, without
-    `fallbacks` a continuous action can only be scaled down.
+    Only `snapshot` is required; the more of the rest is answered, the more the layer can do (see
+    `protection`): without `preview` an action is judged after the fact, without `encode` a
+    reduction and a request cannot be put into one action, without `fallbacks` a continuous action
+    can only be scaled down.
     """
 
     traits = Traits()
@@ -44,13 +140,17 @@ class Adapter(ABC):
     def snapshot(self, env: Any, obs: Any, info: Any) -> tuple[Portfolio, Market]:
         """What is held and at what market, when the next action is chosen."""
 
-    @abstractmethod
-    def preview(self, env: Any, action: Any) -> NDArray[np.float64]:
+    def preview(self, env: Any, action: Any) -> NDArray[np.float64] | None:
         """(n,) signed contracts that the action would trade, in the order of the last snapshot's
-        table."""
+        table; None where that cannot be known."""
+        return None
 
     def preview_all(self, env: Any) -> NDArray[np.float64] | None:
         """(A, n) the same for every action of a menu at once; None where there is no such path."""
+        return None
+
+    def linear(self, env: Any) -> LinearTrades | None:
+        """The trades of a continuous action as a matrix; None where they are not linear in it."""
         return None
 
     def encode(self, env: Any, trades: NDArray[np.float64], proposed: Any) -> Any | None:
@@ -58,7 +158,7 @@ class Adapter(ABC):
         return None
 
     def fallbacks(self, env: Any) -> list[Any]:
-        """Known safe actions, mildest first: hold, then reductions."""
+        """Known safe actions, mildest first: hold, then reductions. Each has a preview."""
         return []
 
     def sessions(self, env: Any) -> Sessions | None:
@@ -68,3 +168,11 @@ class Adapter(ABC):
     def factor_history(self, env: Any) -> FactorHistory | None:
         """The history that VaR is drawn from, where the env knows it."""
         return None
+
+    @property
+    def protection(self) -> Protection:
+        """What the layer can do for the env, by which methods are answered."""
+        kind = type(self)
+        if kind.preview is Adapter.preview:
+            return Protection.READ
+        return Protection.PREVIEW if kind.encode is Adapter.encode else Protection.ENCODE

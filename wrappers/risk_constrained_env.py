@@ -294,7 +294,13 @@ class RiskConstrainedEnv(
         return trades
 
     def _preview(self, action: Any) -> NDArray[np.float64]:
-        return self.adapter.preview(self.env, action)
+        trades = self.adapter.preview(self.env, action)
+        if trades is not None:
+            return trades
+        # The account is all that can be read: let be while no cap is broken, and then refused,
+        # since NaN is inside no cap.
+        judged_as = 0.0 if self.assessment.rung < Rung.BLOCK_NEW else np.nan
+        return np.full(len(self.assessment.table), judged_as)
 
     def _correction_penalty(self, asked: Any | None, executed: Any, decision: Decision) -> float:
         # A reduction that the layer orders is not the agent's doing.
