@@ -1,16 +1,33 @@
 """Gymnasium wrappers that put the risk layer around an env, and adapters to read it."""
 
+from riskenv.wrappers.account_adapter import AccountAdapter, Reader
 from riskenv.wrappers.adapter import Adapter, LinearTrades, Protection, Traits
+from riskenv.wrappers.callable_adapter import CallableAdapter
+from riskenv.wrappers.delta_one import bar_sessions, delta_one_market, delta_one_table
+from riskenv.wrappers.menu_adapter import MenuAdapter
+from riskenv.wrappers.old_gym import OldGymEnv
+from riskenv.wrappers.order_list_adapter import OrderListAdapter
 from riskenv.wrappers.penalties import PenaltyConfig, correction_penalty, var_penalty
 from riskenv.wrappers.risk_constrained_env import RiskConstrainedEnv
+from riskenv.wrappers.target_position_adapter import TargetPositionAdapter
 
 __all__ = [
+    "AccountAdapter",
     "Adapter",
+    "CallableAdapter",
     "LinearTrades",
+    "MenuAdapter",
+    "OldGymEnv",
+    "OrderListAdapter",
     "PenaltyConfig",
     "Protection",
+    "Reader",
     "RiskConstrainedEnv",
+    "TargetPositionAdapter",
     "Traits",
+    "bar_sessions",
     "correction_penalty",
+    "delta_one_market",
+    "delta_one_table",
     "var_penalty",
 ]

@@ -50,7 +50,7 @@ class Traits:
         fills: "now": trades fill at the quotes of the snapshot; "next": the market moves first.
         unasked: changes of the book that no action asked for ("expiry", "assignment",
             "margin_call", "stop", "client_flow", ...).
-        whole_lots: whether options trade in whole contracts.
+        whole_lots: whether trades are whole contracts, and whole shares.
         units: "contracts": the size of a trade is known when it is decided;
             "fraction_of_equity": the env works it out at the fill, so where fills is "next" a
             preview is a size at today's price.
