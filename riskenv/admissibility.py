@@ -7,23 +7,52 @@ measures; a measure is an interval, whose ends are the same wherever all is know
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.book_rows import gross_sum
+from riskenv.book_rows import Rows, gross_sum
 from riskenv.compilation import inline, jit
-from riskenv.measures import GAP, GREEKS, INDEX, LINEAR, MEASURES, interval_utilisation
-from riskenv.var_calculator import tail_of
+from riskenv.measures import GAP, GREEKS, GROSS, INDEX, LINEAR, MEASURES
+from riskenv.portfolio_greeks import book_sums
+from riskenv.tails import Tails, tails_of
 
 FloatArray = NDArray[np.float64]
 
 LOW, HIGH = range(2)  # ends of an interval
 _FIRST_TAIL = len(LINEAR)
+_FIRST_GROSS = len(MEASURES) - len(GROSS)
 _PRICED = len(GREEKS)  # beta_delta also asks for a beta, and need not be known
 
 
 @jit
-def measure(rows, P, where, book, before, base_pnl, trades, blocks, counts, p, change, after):  # type: ignore[no-untyped-def]
+def measure_book(quantity, orders, rows, P, where, tails, interval, base_pnl):  # type: ignore[no-untyped-def]
+    """Fill the (2, K) measures of a book and its (S,) scenario P&L, each scenario with the working
+    orders (K, n) at their worst. Arguments as of `measure`."""
+    nothing = np.zeros(quantity.size)
+    for r in range(rows.net_at.size):
+        interval[LOW, rows.net_at[r]] = rows.settled_low[r] + rows.open_low[r]
+        interval[HIGH, rows.net_at[r]] = rows.settled_high[r] + rows.open_high[r]
+    for r in range(rows.gross_at.size):
+        interval[:, rows.gross_at[r]] = gross_sum(rows, r, nothing)
+    book_sums(quantity, P, where, base_pnl)
+    for k in range(orders.shape[0]):
+        fill = np.empty(base_pnl.size)
+        book_sums(orders[k], P, where, fill)
+        for s in range(fill.size):
+            if not fill[s] >= 0.0:  # a NaN stays
+                base_pnl[s] += fill[s]
+    worst = np.empty(max(1, tails.counts.max()))
+    every = np.ones(tails.counts.size, np.bool_)
+    tails_of(base_pnl, tails, every, worst, _FIRST_TAIL, interval[LOW])
+    interval[HIGH, _FIRST_TAIL:_FIRST_GROSS] = interval[LOW, _FIRST_TAIL:_FIRST_GROSS]
+
+
+@jit
+def measure(  # type: ignore[no-untyped-def]
+    rows, P, where, book, before, base_pnl, tails, wanted, trades, change, after
+):
     """Fill `change` and `after`, both (A, 2, K), for each row of `trades` (A, n).
 
     The book's sums come first, then the trade's legs in the table's order: one fixed order of
@@ -34,44 +63,50 @@ def measure(rows, P, where, book, before, base_pnl, trades, blocks, counts, p, c
         P: (R, S) per-contract scenario P&L; where: (n,) the row in it of each instrument.
         book: of `rows.books`, beside the whole one, that the trades belong to; 0 = none.
         before: (2, K) measures of the book; base_pnl: (S,) its scenario P&L.
-        blocks: (4,) first scenario of each horizon, then of the gap jumps; P.shape[1] ends them.
-        counts: (3,) size of each horizon's tail; p: tail probability.
+        tails: where the tail measures lie among the scenarios (`riskenv.tails.Tails`).
+        wanted: (H,) horizons to look at; VaR and ES of the rest are NaN after a trade.
     """
     pnl = np.empty(base_pnl.size)
-    worst = np.empty(max(1, counts.max()))
+    worst = np.empty(max(1, tails.counts.max()))
     tail = np.empty(before.shape[1])
+    legs = np.empty(trades.shape[1], np.int64)
+    horizons = tails.counts.size
     for a in range(trades.shape[0]):
         change[a] = 0.0
         after[a] = before
-        pnl[:] = base_pnl
-        traded = False
+        count = 0
         for i in range(trades.shape[1]):
-            lots = trades[a, i]
-            if lots == 0.0:
-                continue
-            traded = True
-            for r in range(rows.net_at.size):
-                if rows.net_book[r] == 0 or rows.net_book[r] == book:
-                    change[a, LOW, rows.net_at[r]] += lots * rows.net[i, r]
-            for s in range(pnl.size):
-                pnl[s] += lots * P[where[i], s]
-        if not traded:
+            if trades[a, i] != 0.0:
+                legs[count] = i
+                count += 1
+        if count == 0:
             continue
-        _net(rows, book, before, trades[a], change[a], after[a])
-        _gross(rows, book, before, trades[a], change[a], after[a])
-        tail[:] = before[LOW]
-        tails_of(pnl, blocks, counts, p, worst, _FIRST_TAIL, tail)
-        for j in range(_FIRST_TAIL, _FIRST_TAIL + 2 * counts.size + 1):
+        _net(rows, book, before, trades[a], legs[:count], change[a], after[a])
+        _gross(rows, book, before, trades[a], legs[:count], change[a], after[a])
+        for b in range(horizons + 1):
+            if b < horizons and not wanted[b]:
+                continue
+            start, stop = tails.blocks[b], tails.blocks[b + 1]
+            pnl[start:stop] = base_pnl[start:stop]
+            for i in legs[:count]:
+                lots = trades[a, i]
+                for s in range(start, stop):
+                    pnl[s] += lots * P[where[i], s]
+        tails_of(pnl, tails, wanted, worst, _FIRST_TAIL, tail)
+        for j in range(_FIRST_TAIL, _FIRST_TAIL + 2 * horizons + 1):
             after[a, :, j] = tail[j]
             change[a, :, j] = tail[j] - before[LOW, j]
 
 
 @jit
-def _net(rows, book, before, trade, change, after):  # type: ignore[no-untyped-def]
-    """From the known change in change[LOW] to both ends of `change` and `after`, net rows."""
+def _net(rows, book, before, trade, legs, change, after):  # type: ignore[no-untyped-def]
+    """Both ends of `change` and `after` of the net rows."""
     grows, loose = False, False
-    for i in range(trade.size):
-        if trade[i] != 0.0 and rows.loose[i]:
+    for i in legs:
+        for r in range(rows.net_at.size):
+            if rows.net_book[r] == 0 or rows.net_book[r] == book:
+                change[LOW, rows.net_at[r]] += trade[i] * rows.net[i, r]
+        if rows.loose[i]:
             loose = True
             grows |= not abs(rows.books[0, i] + trade[i]) <= abs(rows.books[0, i])
     for r in range(rows.net_at.size):
@@ -104,45 +139,29 @@ def _net(rows, book, before, trade, change, after):  # type: ignore[no-untyped-d
 
 
 @jit
-def _gross(rows, book, before, trade, change, after):  # type: ignore[no-untyped-def]
+def _gross(rows, book, before, trade, legs, change, after):  # type: ignore[no-untyped-def]
     for r in range(rows.gross_at.size):
         j, b = rows.gross_at[r], rows.gross_book[r]
         if not (b == 0 or b == book):
             continue
         c, bounded = 0.0, before[HIGH, j] < np.inf
-        for i in range(trade.size):
-            if trade[i] != 0.0:
-                q = rows.books[b, i]
-                held = q + trade[i]
-                new, old = 0.0, 0.0
-                if held != 0.0:
-                    new = abs(held) * rows.gross[i, 0 if held > 0.0 else 1, r]
-                if q != 0.0:
-                    old = abs(q) * rows.gross[i, 0 if q > 0.0 else 1, r]
-                # More of what has no bound is worse, less of it is not.
-                if new == np.inf and old == np.inf:
-                    c += 0.0 if abs(held) <= abs(q) else np.inf
-                elif old == np.inf:
-                    bounded = False
-                else:
-                    c += new - old
+        for i in legs:
+            q = rows.books[b, i]
+            held = q + trade[i]
+            new, old = 0.0, 0.0
+            if held != 0.0:
+                new = abs(held) * rows.gross[i, 0 if held > 0.0 else 1, r]
+            if q != 0.0:
+                old = abs(q) * rows.gross[i, 0 if q > 0.0 else 1, r]
+            # More of what has no bound is worse, less of it is not.
+            if new == np.inf and old == np.inf:
+                c += 0.0 if abs(held) <= abs(q) else np.inf
+            elif old == np.inf:
+                bounded = False
+            else:
+                c += new - old
         change[:, j] = c
         after[:, j] = before[HIGH, j] + c if bounded else gross_sum(rows, r, trade)
-
-
-@jit
-def tails_of(pnl, blocks, counts, p, worst, first, out):  # type: ignore[no-untyped-def]
-    """out[first:] = VaR and ES of each horizon, then the worst gap (0 if none is due)."""
-    for h in range(counts.size):
-        var, shortfall = tail_of(pnl, blocks[h], blocks[h + 1], counts[h], p, worst)
-        out[first + 2 * h] = var
-        out[first + 2 * h + 1] = shortfall
-    gap = 0.0
-    for s in range(blocks[counts.size], pnl.size):
-        gap = gap if gap <= pnl[s] else pnl[s]  # a NaN P&L stays: not (gap <= nan)
-        if gap != gap:
-            break
-    out[first + 2 * counts.size] = gap
 
 
 @jit
@@ -227,6 +246,69 @@ def admissible(before, change, after, low, high, empty, shrinks, touches, verdic
         verdict[a] = empty[a] or (ok and ((known and not touches[a]) or shrinks[a]))
 
 
+class Book(NamedTuple):
+    """The assessed book as the kernel takes it; a plain tuple of arrays, for compiled loops.
+
+    Attributes:
+        rows, P, where, interval, base_pnl, tails: as `measure` has them, `interval` as `before`.
+        low, high: (K,) caps.
+        quantity, pending, kind, ticker, blocked: (n,), as `shrinking` has them.
+        orders: whether any order works.
+    """
+
+    rows: Rows
+    P: FloatArray
+    where: NDArray[np.int64]
+    interval: FloatArray
+    base_pnl: FloatArray
+    tails: Tails
+    low: FloatArray
+    high: FloatArray
+    quantity: FloatArray
+    pending: FloatArray
+    kind: NDArray[np.int64]
+    ticker: NDArray[np.int64]
+    blocked: NDArray[np.bool_]
+    orders: bool
+
+
+# Rows of what `judge` says of each trade.
+EMPTY, SHRINKS, TOUCHES, CLOSES, ADMISSIBLE = range(5)
+
+
+@jit
+def judge(book, strategy, wanted, trades, after, flags):  # type: ignore[no-untyped-def]
+    """Measure the trades (A, n) and put them to `admissible`: fills after (A, 2, K), flags (5, A).
+
+    Args:
+        strategy: of `rows.books`, the one that the trades belong to; wanted: see `measure`.
+    """
+    change = np.empty_like(after)
+    measure(
+        book.rows, book.P, book.where, strategy, book.interval, book.base_pnl, book.tails, wanted,
+        trades, change, after,
+    )  # fmt: skip
+    shrinking(
+        book.quantity, book.pending, book.kind, book.ticker, book.blocked, trades, flags[EMPTY],
+        flags[SHRINKS], flags[TOUCHES],
+    )  # fmt: skip
+    for a in range(trades.shape[0]):
+        closes = not flags[EMPTY, a]
+        for i in range(trades.shape[1]):
+            closes &= trades[a, i] == -book.quantity[i]
+        flags[CLOSES, a] = closes
+        # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly
+        # 0, where the sums would leave a rounding residue that looks like a new loss.
+        if closes and not book.orders:
+            after[a] = 0.0
+            change[a] = -book.interval
+            flags[SHRINKS, a] = True
+    admissible(
+        book.interval, change, after, book.low, book.high, flags[EMPTY], flags[SHRINKS],
+        flags[TOUCHES], flags[ADMISSIBLE],
+    )  # fmt: skip
+
+
 # Rows of `MEASURES` that say how much a book may lose, capped or not.
 TAIL_RISKS = [INDEX["es_1d"], INDEX["gap_loss"]]
 
@@ -262,8 +344,33 @@ def lowers_risk(
 
 
 def used_of(interval: FloatArray, low: FloatArray, high: FloatArray) -> FloatArray:
-    """(..., K) share of each cap in use, of intervals (..., 2, K)."""
-    return interval_utilisation((interval[..., LOW, :], interval[..., HIGH, :]), low, high)
+    """(..., K) share of each cap in use, of intervals (..., 2, K), by the end that uses more.
+
+    `riskenv.measures.utilisation` of each end; NaN where that of either is.
+
+    Example:
+        >>> ends = np.array([[-9.0, 1.0], [2.0, np.nan]])
+        >>> used_of(ends, np.array([-10.0, -5.0]), np.array([10.0, 5.0])).tolist()
+        [0.9, nan]
+    """
+    flat = np.ascontiguousarray(interval).reshape(-1, 2, interval.shape[-1])
+    out = np.empty((len(flat), flat.shape[2]))
+    _used(flat, np.ascontiguousarray(low), np.ascontiguousarray(high), out)
+    return out.reshape((*interval.shape[:-2], interval.shape[-1]))
+
+
+@jit
+def _used(interval, low, high, out):  # type: ignore[no-untyped-def]
+    for a in range(interval.shape[0]):
+        for j in range(low.size):
+            most = 0.0
+            for end in range(2):
+                value = interval[a, end, j]
+                bound = low[j] if value < 0.0 else high[j]
+                used = 0.0 if value == 0.0 and bound == 0.0 else abs(value / bound)
+                if not used <= most and most == most:
+                    most = used
+            out[a, j] = most
 
 
 assert MEASURES[_FIRST_TAIL + 6] == GAP[0]  # tails_of writes the gap last

@@ -8,15 +8,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.admissibility import Book
 from riskenv.book_rows import Rows
 from riskenv.circuit_breaker import Rung
+from riskenv.decision import Alert
 from riskenv.gap_risk_monitor import EventWindow
 from riskenv.instruments import InstrumentTable
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
-from riskenv.measures import point
+from riskenv.measures import ACCOUNT, LINEAR, TAIL, point
 from riskenv.portfolio import Portfolio
 from riskenv.risk_matrices import RiskMatrices
+from riskenv.tails import Tails
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -39,8 +42,8 @@ class Assessment:
         rows: the sums that caps are put on; matrices: X and P; base_pnl: (S,) the book's scenario
             P&L, each scenario with the working orders at their worst.
         blocked: (n,) instruments in which nothing is entered.
-        bounds, counts: first scenario of each block, and the size of each horizon's tail.
-        limits: the limits; tail_probability: p of the tail measures.
+        tails: where the tail measures lie among the scenarios.
+        limits: the limits.
     """
 
     portfolio: Portfolio
@@ -59,11 +62,9 @@ class Assessment:
     strategy_books: dict[str, int]
     matrices: RiskMatrices
     base_pnl: FloatArray
-    bounds: NDArray[np.int64]
-    counts: NDArray[np.int64]
+    tails: Tails
     blocked: BoolArray
     limits: RiskLimits
-    tail_probability: float
 
     @property
     def table(self) -> InstrumentTable:
@@ -84,16 +85,50 @@ class Assessment:
         """Whether the layer will reduce the book by itself."""
         return self.rung in (Rung.REDUCE, Rung.FLATTEN)
 
+    @cached_property
     def breached(self) -> tuple[str, ...]:
         """Measures that are outside their cap, or Unknown, before any trade."""
-        return tuple(
-            name for j, name in enumerate(self.names) if self.capped[j] and not self.used[j] <= 1.0
-        )
+        broken = self.capped & ~(self.used <= 1.0)
+        return tuple(self.names[j] for j in np.flatnonzero(broken))
+
+    @cached_property
+    def alerts(self) -> tuple[Alert, ...]:
+        """What an operator should see of the book itself, whatever is decided."""
+        loud = self.capped & ~(self.used < self.limits.warn) & (self.rung >= Rung.WARN)
+        alerts = [
+            Alert("warning" if self.used[j] <= 1.0 else "critical", "cap_used", self.names[j])
+            for j in np.flatnonzero(loud)
+        ]
+        if self.rung >= Rung.BLOCK_NEW:
+            alerts.append(Alert("critical", f"rung_{self.rung.name.lower()}", ""))
+        losses = zip(ACCOUNT, (self.day_loss, self.drawdown), strict=True)
+        alerts += [
+            Alert("critical", "unknown_risk", name) for name, loss in losses if np.isnan(loss)
+        ]
+        return tuple(alerts)
 
     @cached_property
     def before(self) -> FloatArray:
         """(K,) the book's measures; NaN where the two ends of the interval are not one."""
         return point(self.interval)
+
+    @cached_property
+    def book(self) -> Book:
+        """What the trust kernel works on."""
+        table = self.table
+        return Book(
+            self.rows, self.matrices.P, self.matrices.rows, self.interval, self.base_pnl,
+            self.tails, self.low, self.high, self.portfolio.quantity, self.pending, table.kind,
+            table.underlying_index, self.blocked, self.portfolio.working is not None,
+        )  # fmt: skip
+
+    @cached_property
+    def deciding(self) -> BoolArray:
+        """(H,) horizons that a verdict depends on: those with a cap, and the first, which says
+        whether a trade reduces."""
+        tails = self.capped[len(LINEAR) : len(LINEAR) + len(TAIL)].reshape(-1, 2).any(axis=1)
+        tails[0] = True
+        return np.asarray(tails)
 
     @cached_property
     def pending(self) -> FloatArray:

@@ -166,8 +166,8 @@ def rows_of(
         np.array(net_book), np.array(gross_book), loose, settled_low, settled_high, open_low,
         open_high, np.zeros(g),
     )  # fmt: skip
-    orders = np.zeros((0, len(market.table))) if portfolio.working is None else portfolio.working
-    _add_up(rows, market.table.underlying_index, len(market.table.underlyings), orders)
+    tickers = market.table.underlying_index, len(market.table.underlyings)
+    _add_up(rows, *tickers, portfolio.orders)
     return rows
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from riskenv import canonical
+from riskenv.admissibility import used_of
 from riskenv.canonical import number
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.instruments import InstrumentTable
@@ -74,12 +76,10 @@ class Decision:
         names: (K,) of the measures: `riskenv.measures.MEASURES`, then the scoped ones.
         before_interval, after_interval: (2, K) ends of each measure without and with them.
         low, high: (K,) caps in force.
-        used_before, used_after: (K,) share of each cap in use.
+        used_before: (K,) share of each cap in use without the trades.
         rung: the rung that held.
         reasons, alerts: () when the request passed unchanged.
-        active: measures that this decision itself leaves further outside their cap; always empty
-            but for `least_violating`.
-        passive: measures that were outside before it.
+        passive: measures that were outside their cap before it.
         equity: currency; NaN = Unknown.
         state: of the breaker, that it was made with.
         config_digest: of the configuration.
@@ -97,11 +97,9 @@ class Decision:
     low: FloatArray
     high: FloatArray
     used_before: FloatArray
-    used_after: FloatArray
     rung: Rung
     reasons: tuple[Reason, ...]
     alerts: tuple[Alert, ...]
-    active: tuple[str, ...]
     passive: tuple[str, ...]
     equity: float
     state: BreakerState
@@ -116,6 +114,24 @@ class Decision:
     def after(self) -> FloatArray:
         """(K,) measures of the book with the trades; NaN where the ends are not one."""
         return point(self.after_interval)
+
+    @cached_property
+    def used_after(self) -> FloatArray:
+        """(K,) share of each cap in use with the trades."""
+        return used_of(self.after_interval, self.low, self.high)
+
+    @cached_property
+    def active(self) -> tuple[str, ...]:
+        """Measures that this decision itself leaves further outside their cap.
+
+        Always empty but for `least_violating`. What was Unknown before and after is not judged.
+        """
+        if not self.trades.any():
+            return ()
+        before, after = self.used_before, self.used_after
+        worse = np.isfinite(self.low) | np.isfinite(self.high)
+        worse &= ~(after <= 1.0) & ~(after <= before) & ~(np.isnan(before) & np.isnan(after))
+        return tuple(self.names[j] for j in np.flatnonzero(worse))
 
     @property
     def changed(self) -> bool:

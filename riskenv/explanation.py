@@ -9,7 +9,6 @@ from riskenv.admissibility import used_of
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.decision import REASONS, Alert, Decision, Reason, Verdict
-from riskenv.measures import ACCOUNT
 from riskenv.projection import Proposal
 from riskenv.selection import Candidates
 
@@ -32,7 +31,6 @@ def explain(
 ) -> Decision:
     """The decision to do `row`; `flaw` is the code of what is wrong with it, "" for nothing."""
     asked = proposal.asked
-    used_after = used_of(candidates.interval[row], a.low, a.high)
     if row == asked and not flaw:
         verdict = Verdict.ALLOW
     elif a.reducing:
@@ -44,9 +42,6 @@ def explain(
         reasons = _reasons(a, candidates, asked, proposal.trades[asked])
     if flaw:
         reasons.append(Reason(flaw, "", REASONS[flaw]))
-    # Outside and further out than before; what was Unknown before and after is not judged.
-    worse = a.capped & ~(used_after <= 1.0) & ~(used_after <= a.used)
-    worse &= ~(np.isnan(a.used) & np.isnan(used_after)) & ~candidates.empty[row]
     return Decision(
         now=a.market.now,
         verdict=verdict,
@@ -60,12 +55,10 @@ def explain(
         low=a.low,
         high=a.high,
         used_before=a.used,
-        used_after=used_after,
         rung=a.rung,
         reasons=tuple(reasons),
-        alerts=_alerts(a, flaw),
-        active=tuple(a.names[j] for j in np.flatnonzero(worse)),
-        passive=a.breached(),
+        alerts=a.alerts if not flaw else (*a.alerts, Alert("critical", flaw, "")),
+        passive=a.breached,
         equity=a.equity,
         state=state,
         config_digest=config_digest,
@@ -105,18 +98,3 @@ def _blocked_legs(a: Assessment, trade: NDArray[np.float64]) -> list[str]:
     """Symbols of the legs in what is Unknown or blocked, or that are not finite."""
     legs = (trade != 0.0) & (a.blocked | ~np.isfinite(trade))
     return [a.table.symbols[i] for i in np.flatnonzero(legs)]
-
-
-def _alerts(a: Assessment, flaw: str) -> tuple[Alert, ...]:
-    loud = a.capped & ~(a.used < a.limits.warn) if a.rung >= Rung.WARN else np.zeros(0, dtype=bool)
-    alerts = [
-        Alert("warning" if a.used[j] <= 1.0 else "critical", "cap_used", a.names[j])
-        for j in np.flatnonzero(loud)
-    ]
-    if a.rung >= Rung.BLOCK_NEW:
-        alerts.append(Alert("critical", f"rung_{a.rung.name.lower()}", ""))
-    if flaw:
-        alerts.append(Alert("critical", flaw, ""))
-    losses = zip(ACCOUNT, (a.day_loss, a.drawdown), strict=True)
-    alerts += [Alert("critical", "unknown_risk", name) for name, loss in losses if np.isnan(loss)]
-    return tuple(alerts)

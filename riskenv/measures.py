@@ -74,22 +74,3 @@ def point(interval: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     low, high = interval[..., 0, :], interval[..., 1, :]
     return np.where(low == high, low, np.nan)
-
-
-def interval_utilisation(
-    value: tuple[NDArray[np.float64], NDArray[np.float64]],
-    low: NDArray[np.float64],
-    high: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Share of each cap in use by whichever end of an interval uses more; NaN where either is.
-
-    Example:
-        >>> ends = np.array([-9.0]), np.array([2.0])
-        >>> interval_utilisation(ends, np.array([-10.0]), np.array([10.0])).tolist()
-        [0.9]
-    """
-    least, most = value
-    used = utilisation(least, low, high)
-    if not (least != most).any():  # as a rule there is nothing Unknown
-        return used
-    return np.maximum(used, utilisation(most, low, high))

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import tails_of
 from riskenv.compilation import inline, jit
 from riskenv.point_measures import admissible_points, measure_points
+from riskenv.tails import Tails, tails_of
 
 FloatArray = NDArray[np.float64]
 
@@ -256,7 +256,8 @@ def _all_measures(before, low, high, tail_low, scenarios, caps, levels):  # type
     first, horizons = before.size, counts.size
     caps[0, :first], caps[1, :first], caps[2, :first] = before, low, high
     caps[1, first:], caps[2, first:] = tail_low, np.inf
-    tails_of(base_pnl, blocks, counts, p, np.empty(counts.max()), first, caps[0])
+    every, worst = np.ones(horizons, np.bool_), np.empty(counts.max())
+    tails_of(base_pnl, Tails(blocks, counts, p), every, worst, first, caps[0])
     known, capped = True, False
     for h in range(horizons + 1):
         # VaR is no lower than the expected shortfall of its horizon, so that a level for the

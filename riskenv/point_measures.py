@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from riskenv.admissibility import inside_or_no_further, shrinking, tails_of
+from riskenv.admissibility import inside_or_no_further, shrinking
 from riskenv.compilation import jit
+from riskenv.tails import Tails, tails_of
 
 
 @jit
@@ -29,6 +30,7 @@ def measure_points(X, P, rows, before, base_pnl, trades, blocks, counts, p, chan
     scenarios = base_pnl.size
     pnl = np.empty(scenarios)
     worst = np.empty(max(1, counts.max()))
+    tails, every = Tails(blocks, counts, p), np.ones(counts.size, np.bool_)
     for a in range(trades.shape[0]):
         change[a, :] = 0.0
         pnl[:] = base_pnl
@@ -48,7 +50,7 @@ def measure_points(X, P, rows, before, base_pnl, trades, blocks, counts, p, chan
             continue
         for j in range(X.shape[1]):
             after[a, j] = before[j] + change[a, j]
-        tails_of(pnl, blocks, counts, p, worst, X.shape[1], after[a])
+        tails_of(pnl, tails, every, worst, X.shape[1], after[a])
         for j in range(X.shape[1], before.size):
             change[a, j] = after[a, j] - before[j]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,11 @@ class Portfolio:
         tagged = {tag: _vector(table, part) for tag, part in (strategies or {}).items()}
         orders = np.stack([_vector(table, order) for order in working]) if working else None
         return cls(table, _vector(table, positions), cash, tagged, orders)
+
+    @cached_property
+    def orders(self) -> NDArray[np.float64]:
+        """(K, n) working orders, of which there may be none."""
+        return np.zeros((0, len(self.table))) if self.working is None else self.working
 
     @property
     def untagged(self) -> NDArray[np.float64]:

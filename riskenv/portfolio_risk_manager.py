@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import tails_of, used_of
+from riskenv.admissibility import measure_book, used_of
 from riskenv.assessment import Assessment
 from riskenv.book_rows import (
     Rows,
     ScopedCap,
     cap_bounds,
-    gross_sum,
     rows_of,
     scoped_caps,
     strategy_books,
@@ -45,10 +44,11 @@ from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
 from riskenv.quote_quality import NOT_COMPUTABLE
-from riskenv.risk_matrices import MatrixCache, RiskMatrices
+from riskenv.risk_matrices import MatrixCache
 from riskenv.scenarios import ScenarioSet, historical_scenarios
 from riskenv.selection import allowed_rows, evaluate, replacement
 from riskenv.sessions import Sessions
+from riskenv.tails import Tails
 from riskenv.var_calculator import VarConfig, VarReport, tail_count
 
 FloatArray = NDArray[np.float64]
@@ -167,13 +167,16 @@ class PortfolioRiskManager:
 
         matrices = self._cache.matrices(market)
         scenarios = self._cache.scenarios(market.now)
-        bounds, counts = self._blocks(scenarios)
+        tails = self._tails(scenarios)
         scoped = self._scoped_caps(market.table.underlyings)
         X = matrices.X[matrices.rows]
         rows, blocked = self._rows(portfolio, market, X, scoped)
-        interval, base_pnl = self._measures(
-            portfolio, rows, len(scoped), matrices, bounds, counts, scenarios
-        )
+        interval = np.empty((2, len(MEASURES) + len(scoped)))
+        base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
+        measure_book(portfolio.quantity, portfolio.orders, rows, matrices.P, matrices.rows, tails,
+                     interval, base_pnl)  # fmt: skip
+        if scenarios is None:
+            interval[:, len(LINEAR) : len(LINEAR) + len(TAIL) + len(GAP)] = np.nan
 
         window = self.monitor.window(market.now)
         low, high = cap_bounds(self.limits, scoped, equity)
@@ -200,17 +203,18 @@ class PortfolioRiskManager:
         return state, Assessment(
             portfolio, market, (*MEASURES, *(cap.name for cap in scoped)), interval, low, high,
             used, state.rung, window, equity, day_loss, drawdown,
-            rows, strategy_books(scoped), matrices, base_pnl, bounds, counts, blocked,
-            self.limits, self.var.tail_probability,
+            rows, strategy_books(scoped), matrices, base_pnl, tails, blocked, self.limits,
         )  # fmt: skip
 
-    def _blocks(self, scenarios: ScenarioSet | None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """First scenario of each block and the size of each horizon's tail."""
+    def _tails(self, scenarios: ScenarioSet | None) -> Tails:
+        """Where the tail measures lie among the scenarios."""
+        p = self.var.tail_probability
         if scenarios is None:
-            return np.zeros(len(HORIZONS) + 2, dtype=np.int64), np.ones(len(HORIZONS), np.int64)
+            blocks = np.zeros(len(HORIZONS) + 2, dtype=np.int64)
+            return Tails(blocks, np.ones(len(HORIZONS), np.int64), p)
         sizes = np.diff(scenarios.bounds)[: len(HORIZONS)]
-        counts = [tail_count(int(size), self.var.tail_probability) for size in sizes]
-        return scenarios.bounds, np.array(counts, dtype=np.int64)
+        counts = [tail_count(int(size), p) for size in sizes]
+        return Tails(scenarios.bounds, np.array(counts, dtype=np.int64), p)
 
     def _scoped_caps(self, underlyings: tuple[str, ...]) -> tuple[ScopedCap, ...]:
         if underlyings not in self._scoped:
@@ -239,38 +243,6 @@ class PortfolioRiskManager:
                 )
         weights = gross_weights(market, X, self.limits.margin, ends)
         return rows_of(portfolio, market, X, ends, weights, scoped), blocked
-
-    def _measures(
-        self,
-        portfolio: Portfolio,
-        rows: Rows,
-        scoped: int,
-        matrices: RiskMatrices,
-        bounds: NDArray[np.int64],
-        counts: NDArray[np.int64],
-        scenarios: ScenarioSet | None,
-    ) -> tuple[FloatArray, FloatArray]:
-        """(2, K) the book's measures, and (S,) its scenario P&L, working orders at their worst."""
-        interval = np.empty((2, len(MEASURES) + scoped))
-        interval[0, rows.net_at] = rows.settled_low + rows.open_low
-        interval[1, rows.net_at] = rows.settled_high + rows.open_high
-        nothing = np.zeros(len(portfolio.quantity))
-        for r, at in enumerate(rows.gross_at):
-            interval[:, at] = gross_sum(rows, r, nothing)
-        base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
-        book_sums(portfolio.quantity, matrices.P, matrices.rows, base_pnl)
-        for order in () if portfolio.working is None else portfolio.working:
-            fill = np.empty_like(base_pnl)
-            book_sums(order, matrices.P, matrices.rows, fill)
-            base_pnl += np.minimum(fill, 0.0)
-        worst = np.empty(int(counts.max()))
-        p = self.var.tail_probability
-        tails_of(base_pnl, bounds, counts, p, worst, len(LINEAR), interval[0])
-        tails = slice(len(LINEAR), len(LINEAR) + len(TAIL) + len(GAP))
-        if scenarios is None:
-            interval[0, tails] = np.nan
-        interval[1, tails] = interval[0, tails]
-        return interval, base_pnl
 
     def _rung(
         self,
@@ -322,7 +294,7 @@ class PortfolioRiskManager:
 
     def mask(self, assessment: Assessment, proposal: Proposal) -> NDArray[np.bool_]:
         """(A,) rows that `decide` would do unchanged if they were asked for; never all False."""
-        candidates = evaluate(assessment, proposal.trades, proposal.strategy)
+        candidates = evaluate(assessment, proposal.trades, proposal.strategy, all_tails=False)
         allowed = allowed_rows(assessment, proposal, candidates)
         if not allowed.any():
             row, _ = replacement(assessment, proposal, candidates, allowed)
@@ -345,7 +317,7 @@ class PortfolioRiskManager:
     def report(self, a: Assessment) -> dict[str, Any]:
         """The four systems' output: "greeks", "var", "events", and the rung. JSON-ready."""
         gap = INDEX["gap_loss"]
-        gap_pnl = a.base_pnl[a.bounds[-2] :] if len(a.base_pnl) else np.zeros(0)
+        gap_pnl = a.base_pnl[a.tails.blocks[-2] :] if len(a.base_pnl) else np.zeros(0)
         return {
             "greeks": aggregate_greeks(a.portfolio, a.market).to_dict(),
             "var": self.var_report(a).to_dict(),

@@ -9,21 +9,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.admissibility import (
+    ADMISSIBLE,
+    CLOSES,
+    EMPTY,
+    SHRINKS,
     TAIL_RISKS,
-    admissible,
+    TOUCHES,
+    judge,
     lowers_risk,
-    measure,
-    shrinking,
     used_of,
 )
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.market import Market
-from riskenv.measures import GREEKS, point
+from riskenv.measures import GREEKS, HORIZONS, point
 from riskenv.projection import Proposal
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+EVERY_HORIZON = np.ones(len(HORIZONS), dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +61,14 @@ class Candidates:
         return np.asarray(np.isnan(exposures).any(axis=(1, 2)))
 
 
-def evaluate(a: Assessment, trades: FloatArray, strategy: str = "") -> Candidates:
+def evaluate(
+    a: Assessment, trades: FloatArray, strategy: str = "", *, all_tails: bool = True
+) -> Candidates:
     """Measure (A, n) trades against the assessed book and put them to the trust kernel.
 
     Args:
         strategy: the tag that the trades belong to; "" = none.
+        all_tails: also measure the tails that no verdict depends on, which are NaN otherwise.
 
     Raises:
         ValueError: the trades have not one column per instrument of the market's table.
@@ -70,27 +78,14 @@ def evaluate(a: Assessment, trades: FloatArray, strategy: str = "") -> Candidate
             f"trades: got {trades.shape[1]} columns; allowed: {len(a.table)}, one per "
             "instrument of the market's table"
         )
-    count, m, table = len(trades), a.matrices, a.table
-    change, after = (np.empty((count, 2, len(a.names))) for _ in range(2))
-    empty, shrinks, touches, verdict = (np.empty(count, dtype=np.bool_) for _ in range(4))
-    measure(
-        a.rows, m.P, m.rows, a.book_of(strategy), a.interval, a.base_pnl, trades, a.bounds,
-        a.counts, a.tail_probability, change, after,
-    )  # fmt: skip
-    quantity = a.portfolio.quantity
-    shrinking(
-        quantity, a.pending, table.kind, table.underlying_index, a.blocked, trades, empty,
-        shrinks, touches,
-    )  # fmt: skip
-    # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
-    # where the sums would leave a rounding residue that looks like a new loss.
-    closes = ~empty & (trades == -quantity).all(axis=1)
-    if a.portfolio.working is None:
-        after[closes] = 0.0
-        change[closes] = -a.interval
-        shrinks |= closes
-    admissible(a.interval, change, after, a.low, a.high, empty, shrinks, touches, verdict)
-    return Candidates(after, verdict, empty, shrinks, closes, touches)
+    count = len(trades)
+    after = np.empty((count, 2, len(a.names)))
+    flags = np.empty((5, count), dtype=np.bool_)
+    wanted = EVERY_HORIZON if all_tails else a.deciding
+    judge(a.book, a.book_of(strategy), wanted, trades, after, flags)
+    return Candidates(
+        after, flags[ADMISSIBLE], flags[EMPTY], flags[SHRINKS], flags[CLOSES], flags[TOUCHES]
+    )
 
 
 def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:

@@ -57,15 +57,18 @@ def tail_of(pnl, start, stop, count, tail_probability, worst):  # type: ignore[n
     for k in range(count):
         worst[k] = np.inf
     poisoned = False
+    for s in range(start, stop):  # by itself, so that it vectorises
+        poisoned |= pnl[s] != pnl[s]
+    bar = np.inf
     for s in range(start, stop):
         value = pnl[s]
-        poisoned |= value != value
-        if value < worst[count - 1]:
+        if value < bar:
             k = count - 1
             while k > 0 and worst[k - 1] > value:
                 worst[k] = worst[k - 1]
                 k -= 1
             worst[k] = value
+            bar = worst[count - 1]
     if poisoned or n == 0:
         return np.nan, np.nan
     total = 0.0

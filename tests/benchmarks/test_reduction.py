@@ -13,7 +13,7 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, hstack, vstack
 
-from riskenv.admissibility import tails_of
+from riskenv.tails import Tails, tails_of
 from riskenv.pricing import option_greeks
 from riskenv.reduction import plan_reduction, release_targets, uncovered
 
@@ -74,7 +74,7 @@ def book(seed: int, breached: tuple[int, ...]) -> dict[str, Any]:
     quantity[case["kind"] == 0] *= 30.0
     base_pnl, before = quantity @ case["pnl"], np.empty(LINEAR + 7)
     before[:LINEAR] = quantity @ case["exposures"]
-    tails_of(base_pnl, BLOCKS, COUNTS, P, np.empty(5), LINEAR, before)
+    tails_of(base_pnl, Tails(BLOCKS, COUNTS, P), np.ones(3, bool), np.empty(5), LINEAR, before)
     rows = np.arange(len(before))
     share = np.where(np.isin(rows, breached), rng.uniform(0.5, 0.85, len(rows)), 1.3)
     capped = (rows < LINEAR) | (rows == 7) | np.isin(rows, breached)

@@ -17,6 +17,7 @@ from riskenv.book_rows import Rows
 from riskenv.measures import LINEAR
 from riskenv.scenario_grid import american_pnl, fast_pnl_matrix
 from riskenv.scenarios import AmericanTerms, ScenarioSet, american_full_pnl, pnl_matrix
+from riskenv.tails import Tails
 from riskenv.var_calculator import historical_var, tail_count, tail_of
 
 YEAR = 365 * 86_400 * 10**9
@@ -233,8 +234,9 @@ def test_var_of_another_book_from_a_kept_cube_takes_20_microseconds(race, figure
         trade[0, rng.choice(n, legs, replace=False)] = rng.integers(1, 9, legs)
         ends = (2, len(LINEAR) + 7)  # with VaR and ES of three horizons and the worst gap
         arrays = (
-            net_rows(n), P, np.arange(n), 0, np.zeros(ends), np.zeros(500), trade, blocks, counts,
-            TAIL, np.empty((1, *ends)), np.empty((1, *ends)),
+            net_rows(n), P, np.arange(n), 0, np.zeros(ends), np.zeros(500),
+            Tails(blocks, counts, TAIL), np.ones(3, dtype=bool), trade, np.empty((1, *ends)),
+            np.empty((1, *ends)),
         )  # fmt: skip
         contestants[f"measure, {legs} legs on {n:,}"] = (
             lambda arrays=arrays: measure(*arrays),

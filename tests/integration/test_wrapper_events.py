@@ -97,7 +97,7 @@ def test_without_reduce_the_same_book_is_kept_from_growing_and_not_touched(conve
     # 0.75: outside the cap, and below its extreme level, from where any book is reduced.
     env = make(convention, reduce=False, cap_multiplier=0.75)
     walk_to_the_window(env)
-    assert "vega" in env.assessment.breached()
+    assert "vega" in env.assessment.breached
     held = env.unwrapped.positions
     *_, info = env.step(hold(env))
     assert info["intervened"] == 0

@@ -134,7 +134,7 @@ def test_without_fallbacks_or_encode_the_request_itself_may_reduce():
     env.reset(seed=0)
     env.unwrapped.calls[:] = 12.0
     env._assess(*_read(env))
-    assert env.assessment.breached()
+    assert env.assessment.breached
     *_, info = env.step(np.full(2, -0.5, dtype=np.float32))
     assert info["intervened"] == 0
     assert env.unwrapped.calls.tolist() == [7.0, 7.0]

@@ -295,7 +295,7 @@ def test_a_horizon_beyond_the_calendar_is_unknown() -> None:
     known = ~np.isnan(a.before)
     assert known[MEASURES.index("var_1d")]
     assert not known[MEASURES.index("es_3d")]
-    assert "es_3d" in a.breached()
+    assert "es_3d" in a.breached
     assert a.rung.name == "BLOCK_NEW"
 
 
