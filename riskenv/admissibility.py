@@ -7,6 +7,7 @@ measures; a measure is an interval, whose ends are the same wherever all is know
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from riskenv.book_rows import Rows, gross_sum
 from riskenv.compilation import inline, jit
 from riskenv.measures import GAP, GREEKS, GROSS, INDEX, LINEAR, MEASURES
-from riskenv.portfolio_greeks import book_sums
+from riskenv.portfolio_greeks import add_scaled, book_sums
 from riskenv.tails import Tails, tails_of
 
 FloatArray = NDArray[np.float64]
@@ -89,23 +90,20 @@ def measure(  # type: ignore[no-untyped-def]
             start, stop = tails.blocks[b], tails.blocks[b + 1]
             pnl[start:stop] = base_pnl[start:stop]
             for i in legs[:count]:
-                lots = trades[a, i]
-                for s in range(start, stop):
-                    pnl[s] += lots * P[where[i], s]
+                add_scaled(P[where[i], start:stop], trades[a, i], pnl[start:stop])
         tails_of(pnl, tails, wanted, worst, _FIRST_TAIL, tail)
         for j in range(_FIRST_TAIL, _FIRST_TAIL + 2 * horizons + 1):
-            after[a, :, j] = tail[j]
-            change[a, :, j] = tail[j] - before[LOW, j]
+            after[a, LOW, j] = after[a, HIGH, j] = tail[j]
+            change[a, LOW, j] = change[a, HIGH, j] = tail[j] - before[LOW, j]
 
 
-@jit
+@inline
 def _net(rows, book, before, trade, legs, change, after):  # type: ignore[no-untyped-def]
     """Both ends of `change` and `after` of the net rows."""
     grows, loose = False, False
+    sums = np.zeros(rows.net_at.size)
     for i in legs:
-        for r in range(rows.net_at.size):
-            if rows.net_book[r] == 0 or rows.net_book[r] == book:
-                change[LOW, rows.net_at[r]] += trade[i] * rows.net[i, r]
+        add_scaled(rows.net[i], trade[i], sums)
         if rows.loose[i]:
             loose = True
             grows |= not abs(rows.books[0, i] + trade[i]) <= abs(rows.books[0, i])
@@ -113,8 +111,8 @@ def _net(rows, book, before, trade, legs, change, after):  # type: ignore[no-unt
         j, b = rows.net_at[r], rows.net_book[r]
         if not (b == 0 or b == book):
             continue
-        known = change[LOW, j]
-        change[HIGH, j] = known
+        known = sums[r]
+        change[LOW, j] = change[HIGH, j] = known
         if not loose:
             after[LOW, j] = before[LOW, j] + known
             after[HIGH, j] = before[HIGH, j] + known
@@ -138,7 +136,7 @@ def _net(rows, book, before, trade, legs, change, after):  # type: ignore[no-unt
             change[HIGH, j] = np.inf
 
 
-@jit
+@inline
 def _gross(rows, book, before, trade, legs, change, after):  # type: ignore[no-untyped-def]
     for r in range(rows.gross_at.size):
         j, b = rows.gross_at[r], rows.gross_book[r]
@@ -160,8 +158,9 @@ def _gross(rows, book, before, trade, legs, change, after):  # type: ignore[no-u
                 bounded = False
             else:
                 c += new - old
-        change[:, j] = c
-        after[:, j] = before[HIGH, j] + c if bounded else gross_sum(rows, r, trade)
+        total = before[HIGH, j] + c if bounded else gross_sum(rows, r, trade)
+        change[LOW, j] = change[HIGH, j] = c
+        after[LOW, j] = after[HIGH, j] = total
 
 
 @jit
@@ -244,6 +243,29 @@ def admissible(before, change, after, low, high, empty, shrinks, touches, verdic
                 before[LOW, j], before[HIGH, j], fall, rise, least, most, low[j], high[j]
             )
         verdict[a] = empty[a] or (ok and ((known and not touches[a]) or shrinks[a]))
+
+
+@jit
+def heaviest(interval, low, high):  # type: ignore[no-untyped-def]
+    """(largest share of a cap in use, largest that is surely in use) of (2, K) measures.
+
+    The first is NaN if any capped measure is. The second takes each interval at its end nearest
+    to 0, and passes over what is NaN: what is Unknown blocks, and is no reason to sell.
+    """
+    most, sure = 0.0, 0.0
+    for j in range(low.size):
+        if not (low[j] > -np.inf or high[j] < np.inf):
+            continue
+        least, top = interval[LOW, j], interval[HIGH, j]
+        if least != least or top != top:
+            most = np.nan
+            continue
+        used = max(_share(least, low[j], high[j]), _share(top, low[j], high[j]))
+        if not used <= most and most == most:
+            most = used
+        nearest = min(max(0.0, least), top)
+        sure = max(sure, _share(nearest, low[j], high[j]))
+    return most, sure
 
 
 class Book(NamedTuple):
@@ -353,10 +375,17 @@ def used_of(interval: FloatArray, low: FloatArray, high: FloatArray) -> FloatArr
         >>> used_of(ends, np.array([-10.0, -5.0]), np.array([10.0, 5.0])).tolist()
         [0.9, nan]
     """
-    flat = np.ascontiguousarray(interval).reshape(-1, 2, interval.shape[-1])
-    out = np.empty((len(flat), flat.shape[2]))
+    *batch, _, measures = interval.shape
+    flat = np.ascontiguousarray(interval).reshape(math.prod(batch), 2, measures)
+    out = np.empty((len(flat), measures))
     _used(flat, np.ascontiguousarray(low), np.ascontiguousarray(high), out)
-    return out.reshape((*interval.shape[:-2], interval.shape[-1]))
+    return out.reshape((*batch, measures))
+
+
+@inline
+def _share(value, low, high):  # type: ignore[no-untyped-def]
+    bound = low if value < 0.0 else high
+    return 0.0 if value == 0.0 and bound == 0.0 else abs(value / bound)
 
 
 @jit
@@ -365,9 +394,7 @@ def _used(interval, low, high, out):  # type: ignore[no-untyped-def]
         for j in range(low.size):
             most = 0.0
             for end in range(2):
-                value = interval[a, end, j]
-                bound = low[j] if value < 0.0 else high[j]
-                used = 0.0 if value == 0.0 and bound == 0.0 else abs(value / bound)
+                used = _share(interval[a, end, j], low[j], high[j])
                 if not used <= most and most == most:
                     most = used
             out[a, j] = most

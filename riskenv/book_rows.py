@@ -62,10 +62,49 @@ def scoped_caps(limits: RiskLimits, underlyings: Sequence[str]) -> tuple[ScopedC
     return tuple(out)
 
 
-def strategy_books(scoped: Sequence[ScopedCap]) -> dict[str, int]:
-    """Tag -> its place in `Rows.books`, of each strategy that has caps."""
-    tags = dict.fromkeys(cap.scope for cap in scoped if cap.kind == "strategy")
-    return {tag: place for place, tag in enumerate(tags, start=1)}
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Which rows there are over one set of tickers, whatever the market.
+
+    Attributes:
+        scoped: the scoped caps, in the order of their rows; names: of all K measures;
+            measures: what each of them measures, whatever the scope.
+        strategies: tag -> its place in `Rows.books`, of each strategy that has caps.
+        net_at, gross_at, net_book, gross_book: as of `Rows`.
+        beta_capped: whether anything asks for betas.
+    """
+
+    scoped: tuple[ScopedCap, ...]
+    names: tuple[str, ...]
+    measures: tuple[str, ...]
+    strategies: dict[str, int]
+    net_at: NDArray[np.int64]
+    gross_at: NDArray[np.int64]
+    net_book: NDArray[np.int64]
+    gross_book: NDArray[np.int64]
+    beta_capped: bool
+
+    @classmethod
+    def of(cls, limits: RiskLimits, underlyings: Sequence[str]) -> Layout:
+        scoped = scoped_caps(limits, underlyings)
+        tags = dict.fromkeys(cap.scope for cap in scoped if cap.kind == "strategy")
+        strategies = {tag: place for place, tag in enumerate(tags, start=1)}
+        first = len(MEASURES)
+        net = [(j, 0) for j in range(len(LINEAR))]
+        gross = [(j, 0) for j in range(first - len(GROSS), first)]
+        for place, cap in enumerate(scoped, start=first):
+            book = strategies[cap.scope] if cap.kind == "strategy" else 0
+            (gross if cap.measure in GROSS else net).append((place, book))
+        (net_at, net_book), (gross_at, gross_book) = np.array(net).T, np.array(gross).T
+        beta = any("beta_delta" in cap.measure for cap in scoped)
+        for caps in (limits.caps, limits.of_equity):
+            beta |= caps.beta_delta is not None
+        names = (*MEASURES, *(cap.name for cap in scoped))
+        measures = (*MEASURES, *(cap.measure for cap in scoped))
+        return cls(
+            scoped, names, measures, strategies, net_at.copy(), gross_at.copy(), net_book.copy(),
+            gross_book.copy(), beta,
+        )  # fmt: skip
 
 
 class Rows(NamedTuple):
@@ -106,6 +145,8 @@ def cap_bounds(
 ) -> tuple[FloatArray, FloatArray]:
     """(K,) lowest and (K,) highest allowed value of each measure, the scoped ones last."""
     low, high = limits.bounds(equity)
+    if not scoped:
+        return low, high
     scoped_low = [-np.inf if s.measure in GROSS else -s.cap for s in scoped]
     scoped_high = [np.inf if s.measure in ONE_SIDED else s.cap for s in scoped]
     return np.append(low, scoped_low), np.append(high, scoped_high)
@@ -117,7 +158,7 @@ def rows_of(
     X: FloatArray,
     bounds: tuple[FloatArray, FloatArray],
     weights: FloatArray,
-    scoped: Sequence[ScopedCap],
+    layout: Layout,
 ) -> Rows:
     """The rows of a book at a market.
 
@@ -125,50 +166,55 @@ def rows_of(
         X: (n, 11) exposures, NaN where Unknown; bounds: their (low, high) there.
         weights: (n, 2, 5) of `riskenv.gross_measures`.
     """
-    missing = np.isnan(X)
-    net = np.where(missing, 0.0, X)
-    low, high = (np.where(missing, bound, 0.0) for bound in bounds)
-    # Without a beta alone, an instrument has bounds for nothing but that.
-    bare = missing[:, -1] & ~missing[:, 0]
-    low[bare, -1], high[bare, -1] = -np.inf, np.inf
-    net_at = list(range(len(LINEAR)))
-    gross_at = list(range(len(MEASURES) - len(GROSS), len(MEASURES)))
-    tags = strategy_books(scoped)
-    nothing = np.zeros(len(market.table))
-    books = [portfolio.quantity, *(portfolio.strategies.get(tag, nothing) for tag in tags)]
-    net_book, gross_book = [0] * len(LINEAR), [0] * len(GROSS)
+    net, low, high, loose = _net_rows(X, bounds, layout.beta_capped)
     nets, grosses = [], []
-    for k, cap in enumerate(scoped):
-        book = tags[cap.scope] if cap.kind == "strategy" else 0
+    for cap in layout.scoped:
         member = _members(market, cap)
-        place = len(MEASURES) + k
         if cap.measure in GROSS:
-            grosses.append((GROSS.index(cap.measure), member))
-            gross_at.append(place)
-            gross_book.append(book)
+            part = weights[:, :, GROSS.index(cap.measure)]
+            grosses.append(np.where(member[:, None], part, 0.0))
         else:
             nets.append((LINEAR.index(cap.measure), member))
-            net_at.append(place)
-            net_book.append(book)
     if nets:
         net, low, high = (
             np.column_stack([m, *(np.where(member, m[:, j], 0.0) for j, member in nets)])
             for m in (net, low, high)
         )
     if grosses:
-        more = [np.where(member[:, None], weights[:, :, j], 0.0) for j, member in grosses]
-        weights = np.concatenate([weights, np.stack(more, axis=2)], axis=2)
-    a, g = net.shape[1], weights.shape[2]
-    loose = np.asarray(missing.any(axis=1))
-    settled_low, settled_high, open_low, open_high = np.zeros((4, a))
+        weights = np.concatenate([weights, np.stack(grosses, axis=2)], axis=2)
+    nothing = np.zeros(len(market.table))
+    books = [portfolio.strategies.get(tag, nothing) for tag in layout.strategies]
+    settled_low, settled_high, open_low, open_high = np.zeros((4, net.shape[1]))
     rows = Rows(
-        net, low, high, weights, np.array(net_at), np.array(gross_at), np.stack(books),
-        np.array(net_book), np.array(gross_book), loose, settled_low, settled_high, open_low,
-        open_high, np.zeros(g),
+        net, low, high, weights, layout.net_at, layout.gross_at,
+        np.stack([portfolio.quantity, *books]), layout.net_book, layout.gross_book, loose,
+        settled_low, settled_high, open_low, open_high, np.zeros(weights.shape[2]),
     )  # fmt: skip
     tickers = market.table.underlying_index, len(market.table.underlyings)
     _add_up(rows, *tickers, portfolio.orders)
     return rows
+
+
+def _net_rows(
+    X: FloatArray, bounds: tuple[FloatArray, FloatArray], beta_capped: bool
+) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+    """(net, low, high, loose) of the book's own rows.
+
+    Where betas are asked for, an instrument without one may have any beta delta; where they are
+    not, nothing is made to depend on it: the measure is NaN.
+    """
+    asked = len(LINEAR) if beta_capped else len(LINEAR) - 1
+    missing = np.isnan(X)
+    missing[:, asked:] = False
+    loose = np.asarray(missing.any(axis=1))
+    if not loose.any():
+        nothing = np.zeros_like(X)
+        return X, nothing, nothing, loose
+    low, high = (np.where(missing, bound, 0.0) for bound in bounds)
+    if beta_capped:
+        bare = missing[:, -1] & ~missing[:, 0]
+        low[bare, -1], high[bare, -1] = -np.inf, np.inf
+    return np.where(missing, 0.0, X), low, high, loose
 
 
 def _members(market: Market, cap: ScopedCap) -> NDArray[np.bool_]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -212,15 +214,23 @@ class RiskLimits(Config):
         low, high = self.bounds(equity=1.0)
         return np.isfinite(low) | np.isfinite(high)
 
-    def account_bounds(self, equity: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """The same for `riskenv.measures.ACCOUNT`."""
-        return self._bounds_of(ACCOUNT, equity)
+    def account_used(self, day_loss: float, drawdown: float, equity: float) -> float:
+        """The larger share of its cap that a loss of the account (<= 0) uses; NaN where either is
+        Unknown, capped or not."""
+        low, _ = self._bounds_of(ACCOUNT, equity)
+        most = 0.0
+        for loss, cap in zip((day_loss, drawdown), (-low).tolist(), strict=True):
+            if math.isnan(loss):
+                return math.nan
+            if loss < 0.0:
+                most = max(most, -loss / cap if cap > 0.0 else math.inf)
+        return most
 
     @cached_property
-    def _amounts(self) -> dict[tuple[str, ...], tuple[NDArray[np.float64], ...]]:
+    def _amounts(self) -> dict[tuple[str, ...], tuple[Any, ...]]:
         """Of the measures of the book and of the account: caps, shares of equity, and the signs
         that make a cap no bound below or above (infinite)."""
-        out: dict[tuple[str, ...], tuple[NDArray[np.float64], ...]] = {}
+        out: dict[tuple[str, ...], tuple[Any, ...]] = {}
         for names in (MEASURES, ACCOUNT):
             caps, shares = (
                 np.array([getattr(part, name) or np.inf for name in names])
@@ -228,13 +238,20 @@ class RiskLimits(Config):
             )
             below = np.array([name not in GROSS for name in names])
             above = np.array([name not in ONE_SIDED for name in names])
-            out[names] = (caps, shares, below, above)
+            if not np.isfinite(shares).any():  # the bounds themselves, whatever the equity
+                low, high = np.where(below, -caps, -np.inf), np.where(above, caps, np.inf)
+                low.flags.writeable = high.flags.writeable = False
+                out[names] = (caps, None, low, high)
+            else:
+                out[names] = (caps, shares, below, above)
         return out
 
     def _bounds_of(
         self, names: tuple[str, ...], equity: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         caps, shares, below, above = self._amounts[names]
+        if shares is None:
+            return below, above
         money = equity if equity > 0.0 else 0.0  # NaN, too, is none
         given = np.isfinite(shares)
         amount = np.minimum(caps, np.where(given, np.where(given, shares, 0.0) * money, np.inf))

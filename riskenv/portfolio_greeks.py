@@ -31,6 +31,13 @@ FloatArray = NDArray[np.float64]
 
 
 @jit
+def add_scaled(row, lots, out):  # type: ignore[no-untyped-def]
+    """out += lots * row. A function of its own, so that the loop vectorises wherever it is used."""
+    for j in range(out.size):
+        out[j] += lots * row[j]
+
+
+@jit
 def book_sums(quantity, matrix, rows, out):  # type: ignore[no-untyped-def]
     """out[j] = sum over held i of quantity[i] * matrix[rows[i], j], in order of i.
 
@@ -39,8 +46,7 @@ def book_sums(quantity, matrix, rows, out):  # type: ignore[no-untyped-def]
     out[:] = 0.0
     for i in range(quantity.size):
         if quantity[i] != 0.0:
-            for j in range(out.size):
-                out[j] += quantity[i] * matrix[rows[i], j]
+            add_scaled(matrix[rows[i]], quantity[i], out)
 
 
 @jit

@@ -10,22 +10,20 @@ evaluation and the live gate call exactly these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import measure_book, used_of
+from riskenv.admissibility import heaviest, measure_book, used_of
 from riskenv.assessment import Assessment
 from riskenv.book_rows import (
+    Layout,
     Rows,
-    ScopedCap,
     cap_bounds,
     rows_of,
-    scoped_caps,
-    strategy_books,
 )
 from riskenv.canonical import digest
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
@@ -39,7 +37,7 @@ from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, U
 from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
-from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES, TAIL, utilisation
+from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, TAIL
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
@@ -92,7 +90,7 @@ class PortfolioRiskManager:
         self.monitor = GapRiskMonitor(
             events, event_policy or EventPolicy(), sessions, sectors, unknown_days
         )
-        self._scoped: dict[tuple[str, ...], tuple[ScopedCap, ...]] = {}
+        self._layouts: dict[tuple[str, ...], Layout] = {}
         if history is None:
             for where in ("caps", "of_equity"):
                 for name in (*TAIL, *GAP):
@@ -168,10 +166,10 @@ class PortfolioRiskManager:
         matrices = self._cache.matrices(market)
         scenarios = self._cache.scenarios(market.now)
         tails = self._tails(scenarios)
-        scoped = self._scoped_caps(market.table.underlyings)
+        layout = self._layout(market.table.underlyings)
         X = matrices.X[matrices.rows]
-        rows, blocked = self._rows(portfolio, market, X, scoped)
-        interval = np.empty((2, len(MEASURES) + len(scoped)))
+        rows, blocked = self._rows(portfolio, market, X, layout)
+        interval = np.empty((2, len(layout.names)))
         base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
         measure_book(portfolio.quantity, portfolio.orders, rows, matrices.P, matrices.rows, tails,
                      interval, base_pnl)  # fmt: skip
@@ -179,31 +177,26 @@ class PortfolioRiskManager:
             interval[:, len(LINEAR) : len(LINEAR) + len(TAIL) + len(GAP)] = np.nan
 
         window = self.monitor.window(market.now)
-        low, high = cap_bounds(self.limits, scoped, equity)
-        tighter = window.cap_multipliers((*MEASURES, *(cap.measure for cap in scoped)))
+        low, high = cap_bounds(self.limits, layout.scoped, equity)
+        tighter = window.cap_multipliers(layout.measures)
         low, high = low * tighter, high * tighter
-        used = used_of(interval, low, high)
-        # What is surely in use: what is Unknown blocks, and is no reason to sell.
-        exact = not (interval[0] != interval[1]).any()
-        sure = used if exact else utilisation(np.clip(0.0, *interval), low, high)
-        account = utilisation(np.array([day_loss, drawdown]), *self.limits.account_bounds(equity))
+        most, sure = heaviest(interval, low, high)
+        account = self.limits.account_used(day_loss, drawdown, equity)
         # The book is closed only for losses that were confirmed, and kept closed until they are
         # below the release level.
-        confirmed = state.losses.confirmed(self.limits)
-        kept = confirmed or bool((account > self.limits.extreme * self.limits.release).any())
-        capped = np.isfinite(low) | np.isfinite(high)
-        demanded = self._rung(used[capped], sure[capped], account, window, 1.0, confirmed)
-        released = self._rung(
-            used[capped], sure[capped], account, window, self.limits.release, kept
-        )
+        limits = self.limits
+        confirmed = state.losses.confirmed(limits)
+        kept = confirmed or account > limits.extreme * limits.release
+        demanded = self._rung(most, sure, account, window, 1.0, confirmed)
+        released = self._rung(most, sure, account, window, limits.release, kept)
         unknown = np.isnan(X[portfolio.quantity != 0.0, 0]).any()
-        if unknown or np.isnan(used[capped]).any() or np.isnan(account).any():
+        if unknown or math.isnan(most) or math.isnan(account):
             released = max(released, state.rung)  # a missing quote is no recovery
         state = climb(state, demanded, released, self.limits)
         return state, Assessment(
-            portfolio, market, (*MEASURES, *(cap.name for cap in scoped)), interval, low, high,
-            used, state.rung, window, equity, day_loss, drawdown,
-            rows, strategy_books(scoped), matrices, base_pnl, tails, blocked, self.limits,
+            portfolio, market, layout.names, interval, low, high, used_of(interval, low, high),
+            state.rung, window, equity, day_loss, drawdown,
+            rows, layout.strategies, matrices, base_pnl, tails, blocked, self.limits,
         )  # fmt: skip
 
     def _tails(self, scenarios: ScenarioSet | None) -> Tails:
@@ -216,13 +209,13 @@ class PortfolioRiskManager:
         counts = [tail_count(int(size), p) for size in sizes]
         return Tails(scenarios.bounds, np.array(counts, dtype=np.int64), p)
 
-    def _scoped_caps(self, underlyings: tuple[str, ...]) -> tuple[ScopedCap, ...]:
-        if underlyings not in self._scoped:
-            self._scoped[underlyings] = scoped_caps(self.limits, underlyings)
-        return self._scoped[underlyings]
+    def _layout(self, underlyings: tuple[str, ...]) -> Layout:
+        if underlyings not in self._layouts:
+            self._layouts[underlyings] = Layout.of(self.limits, underlyings)
+        return self._layouts[underlyings]
 
     def _rows(
-        self, portfolio: Portfolio, market: Market, X: FloatArray, scoped: Sequence[ScopedCap]
+        self, portfolio: Portfolio, market: Market, X: FloatArray, layout: Layout
     ) -> tuple[Rows, NDArray[np.bool_]]:
         """The sums of the book, and the instruments in which nothing may be entered."""
         table = market.table
@@ -242,13 +235,13 @@ class PortfolioRiskManager:
                     table.expiry == table.expiry[i]
                 )
         weights = gross_weights(market, X, self.limits.margin, ends)
-        return rows_of(portfolio, market, X, ends, weights, scoped), blocked
+        return rows_of(portfolio, market, X, ends, weights, layout), blocked
 
     def _rung(
         self,
-        exposure: FloatArray,
-        sure: FloatArray,
-        account: FloatArray,
+        most: float,
+        sure: float,
+        account: float,
         window: EventWindow,
         level: float,
         close: bool,
@@ -257,18 +250,18 @@ class PortfolioRiskManager:
         fails each comparison.
 
         Args:
-            sure: what is surely in use, whatever the Unknown turns out to be.
-            close: whether the account's losses call for closing the book.
+            most: the largest share in use; sure: the largest that is surely in use, whatever the
+                Unknown turns out to be; account: that of the account's losses.
+            close: whether those losses call for closing the book.
         """
         limits = self.limits
         if close:
             return Rung.FLATTEN
-        if (sure > limits.extreme * level).any() or (window.reduce and (sure > level).any()):
+        if sure > limits.extreme * level or (window.reduce and sure > level):
             return Rung.REDUCE
-        if window.block_new or not (exposure <= level).all() or not (account <= level).all():
+        if window.block_new or not most <= level or not account <= level:
             return Rung.BLOCK_NEW
-        warn = limits.warn * level
-        return Rung.WARN if (exposure >= warn).any() or (account >= warn).any() else Rung.NORMAL
+        return Rung.WARN if max(most, account) >= limits.warn * level else Rung.NORMAL
 
     # -- decide ---------------------------------------------------------------------------------
 

@@ -40,6 +40,8 @@ class _Tick:
         self.scenarios = scenarios
         size = scenarios.size if scenarios is not None else 0
         self.row_of: dict[Instrument, int] = {}
+        # Rows of the table asked for last, while no row moves.
+        self.last: tuple[InstrumentTable, NDArray[np.int64]] | None = None
         self.used = 0
         self.inputs = np.empty((capacity, INPUTS))
         self.X = np.empty((capacity, len(LINEAR)))
@@ -116,7 +118,10 @@ class MatrixCache:
         tick: _Tick, table: InstrumentTable, inputs: FloatArray
     ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         row_of = tick.row_of
-        rows = np.array([row_of.get(i, -1) for i in table.instruments], dtype=np.int64)
+        if tick.last is None or tick.last[0] is not table:
+            found = [row_of.get(i, -1) for i in table.instruments]
+            tick.last = table, np.array(found, dtype=np.int64)
+        rows = tick.last[1].copy()
         # -1 reads the last row, whose comparison is then overruled.
         same = np.zeros(len(rows), dtype=bool)
         if row_of:
@@ -133,6 +138,7 @@ class MatrixCache:
         missing: NDArray[np.bool_],
     ) -> None:
         part = _select(market, missing)
+        tick.last = None
         for instrument in part.table.instruments:
             tick.row_of.pop(instrument, None)  # computed from other numbers: never served again
         if tick.used + len(part.table) > len(tick.X):

@@ -13,9 +13,9 @@ import pytest
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array, hstack, vstack
 
-from riskenv.tails import Tails, tails_of
 from riskenv.pricing import option_greeks
 from riskenv.reduction import plan_reduction, release_targets, uncovered
+from riskenv.tails import Tails, tails_of
 
 N, S, HORIZONS, P = 50, 500, (1, 3, 5), 0.01
 LINEAR = 6

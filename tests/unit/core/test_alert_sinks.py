@@ -146,7 +146,9 @@ def used(decision: Decision, **changes: float) -> Decision:
     arrays = {name: getattr(decision, name).copy() for name in changes}
     for name, value in changes.items():
         arrays[name][INDEX["delta"]] = value
-    return replace(decision, **arrays)
+    other = replace(decision)
+    other.__dict__.update(arrays)  # shares after a trade are worked out from the measures
+    return other
 
 
 def test_decisions_alerts_and_shares_are_counted_as_they_come() -> None:
