@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from riskenv.assessment import Assessment
     from riskenv.circuit_breaker import BreakerState, Rung
     from riskenv.config import ConfigError, load_config
-    from riskenv.decision import Alert, Decision, Reason, Verdict
+    from riskenv.decision import Decision, Verdict
     from riskenv.dividends import Dividend, escrowed_value, implied_forward, implied_yield
     from riskenv.events import Event
     from riskenv.factor_history import FactorHistory
@@ -36,11 +36,12 @@ if TYPE_CHECKING:
     from riskenv.projection import Proposal, proposal_for
     from riskenv.quote_rules import QuoteRules
     from riskenv.quote_vols import implied_vols, with_implied_vols
+    from riskenv.reasons import Alert, Reason
     from riskenv.sessions import CalendarRangeError, Sessions
     from riskenv.var_calculator import VarConfig, VarReport, historical_var
 
 _HOME = {
-    "Alert": "decision",
+    "Alert": "reasons",
     "Assessment": "assessment",
     "BreakerState": "circuit_breaker",
     "BundleError": "gate.bundle",
@@ -69,7 +70,7 @@ _HOME = {
     "Proposal": "projection",
     "QuoteRules": "quote_rules",
     "Quotes": "live_greeks",
-    "Reason": "decision",
+    "Reason": "reasons",
     "RiskGate": "gate.risk_gate",
     "RiskLimits": "limits",
     "Rung": "circuit_breaker",

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from riskenv.admissibility import Book
 from riskenv.book_rows import Rows
 from riskenv.circuit_breaker import Rung
-from riskenv.decision import Alert
 from riskenv.gap_risk_monitor import EventWindow
 from riskenv.instruments import InstrumentTable
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import ACCOUNT, LINEAR, TAIL, point
 from riskenv.portfolio import Portfolio
+from riskenv.reasons import Alert
 from riskenv.risk_matrices import RiskMatrices
 from riskenv.tails import Tails
 

@@ -17,6 +17,7 @@ from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.instruments import InstrumentTable
 from riskenv.measures import point
 from riskenv.portfolio_greeks import timestamp
+from riskenv.reasons import Alert, Reason
 
 FloatArray = NDArray[np.float64]
 
@@ -29,38 +30,6 @@ class Verdict(enum.StrEnum):
     RESIZE = "RESIZE"
     BLOCK = "BLOCK"
     REDUCE = "REDUCE"
-
-
-# Stable codes and the words for them; {…} is filled from the measure's numbers.
-REASONS = {
-    "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
-    "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
-    "unknown_instrument": "{symbol} is Unknown, or beside what is: positions in it are only closed",
-    "rung_block_new": "the breaker is at {rung}: only reductions pass",
-    "rung_reduce": "the breaker is at {rung}: the book is reduced first",
-    "rung_flatten": "the breaker is at {rung}: the book is closed",
-    "rung_halted": "the breaker is at {rung}: nothing passes until an operator resumes",
-    "flatten_unresolved": "no available trade brings the book to where it must be",
-    "least_violating": "no available trade is admissible; the least violating one was taken",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason: a stable code, the measure it is about ("" for none), and words."""
-
-    code: str
-    measure: str
-    words: str
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """Something an operator should see: level "warning" or "critical", a code, a measure."""
-
-    level: str
-    code: str
-    measure: str
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from riskenv.admissibility import used_of
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
-from riskenv.decision import REASONS, Alert, Decision, Reason, Verdict
+from riskenv.decision import Decision, Verdict
 from riskenv.projection import Proposal
+from riskenv.reasons import REASONS, Alert, Reason
 from riskenv.selection import Candidates
 
 _RUNG_REASONS = {

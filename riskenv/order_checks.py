@@ -32,8 +32,8 @@ from pydantic import Field, model_validator
 
 from riskenv import canonical
 from riskenv.config import Config, load_config
-from riskenv.decision import Reason
 from riskenv.instruments import NS_PER_SECOND, Instrument
+from riskenv.reasons import Reason
 
 # Stable codes and the words for them; {…} is filled from the order's numbers.
 ORDER_REASONS = {

@@ -1,0 +1,46 @@
+"""Why a decision is what it is: stable codes and their words, and what an operator should see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Stable codes and the words for them; {…} is filled from the measure's numbers.
+REASONS = {
+    "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
+    "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
+    "unknown_instrument": "{symbol} is Unknown, or beside what is: positions in it are only closed",
+    "rung_block_new": "the breaker is at {rung}: only reductions pass",
+    "rung_reduce": "the breaker is at {rung}: the book is reduced first",
+    "rung_flatten": "the breaker is at {rung}: the book is closed",
+    "rung_halted": "the breaker is at {rung}: nothing passes until an operator resumes",
+    "flatten_unresolved": "no available trade brings the book to where it must be",
+    "least_violating": "no available trade is admissible; the least violating one was taken",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason: a stable code, the measure it is about ("" for none), and words.
+
+    Example:
+        >>> Reason("unknown_risk", "es_1d", "es_1d cannot be computed").code
+        'unknown_risk'
+    """
+
+    code: str
+    measure: str
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """Something an operator should see: level "warning" or "critical", a code, a measure.
+
+    Example:
+        >>> Alert("critical", "rung_halted", "").level
+        'critical'
+    """
+
+    level: str
+    code: str
+    measure: str
