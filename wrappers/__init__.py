@@ -3,6 +3,8 @@
 from riskenv.wrappers.account_adapter import AccountAdapter, Reader
 from riskenv.wrappers.adapter import Adapter, LinearTrades, Protection, Traits
 from riskenv.wrappers.callable_adapter import CallableAdapter
+from riskenv.wrappers.conformance import check_constrained_env
+from riskenv.wrappers.conformance_report import ConformanceReport, Finding
 from riskenv.wrappers.delta_one import bar_sessions, delta_one_market, delta_one_table
 from riskenv.wrappers.menu_adapter import MenuAdapter
 from riskenv.wrappers.old_gym import OldGymEnv
@@ -15,6 +17,8 @@ __all__ = [
     "AccountAdapter",
     "Adapter",
     "CallableAdapter",
+    "ConformanceReport",
+    "Finding",
     "LinearTrades",
     "MenuAdapter",
     "OldGymEnv",
@@ -26,6 +30,7 @@ __all__ = [
     "TargetPositionAdapter",
     "Traits",
     "bar_sessions",
+    "check_constrained_env",
     "correction_penalty",
     "delta_one_market",
     "delta_one_table",

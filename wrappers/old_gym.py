@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
+from riskenv.wrappers.observations import copied
 
 from riskenv.config import ConfigError
 
@@ -26,6 +27,7 @@ class OldGymEnv(gymnasium.Env[Any, Any]):
         ConfigError: a method is missing, or a space is of another kind.
 
     Example:
+        >>> import numpy as np
         >>> from types import SimpleNamespace
         >>> old = SimpleNamespace(
         ...     action_space=spaces.Discrete(2), observation_space=spaces.Box(0.0, 1.0, (1,)),
@@ -53,15 +55,17 @@ class OldGymEnv(gymnasium.Env[Any, Any]):
         super().reset(seed=seed)
         if seed is not None and hasattr(self.old, "seed"):
             self.old.seed(seed)
-        result = self.old.reset()
+        # The last of the old ones took a seed here, too.
+        takes_seed = "seed" in inspect.signature(self.old.reset).parameters
+        result = self.old.reset(seed=seed) if takes_seed else self.old.reset()
         if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict):
-            return _copied(result[0]), dict(result[1])
-        return _copied(result), {}
+            return copied(result[0]), dict(result[1])
+        return copied(result), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         obs, reward, done, info = self.old.step(action)
         cut = bool(info.get("TimeLimit.truncated", False))
-        return _copied(obs), float(reward), bool(done) and not cut, bool(done) and cut, dict(info)
+        return copied(obs), float(reward), bool(done) and not cut, bool(done) and cut, dict(info)
 
     def render(self) -> Any:
         return self.old.render()
@@ -69,14 +73,6 @@ class OldGymEnv(gymnasium.Env[Any, Any]):
     def close(self) -> None:
         if hasattr(self.old, "close"):
             self.old.close()
-
-
-def _copied(obs: Any) -> Any:
-    if isinstance(obs, dict):
-        return {key: _copied(value) for key, value in obs.items()}
-    if isinstance(obs, tuple):
-        return tuple(_copied(value) for value in obs)
-    return np.array(obs) if isinstance(obs, np.ndarray) else obs
 
 
 def _space(name: str, space: Any) -> spaces.Space[Any]:

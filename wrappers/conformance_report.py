@@ -1,0 +1,78 @@
+"""What a check of an env found, and how it is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from riskenv.wrappers.adapter import Protection
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was found.
+
+    Attributes:
+        code: its stable name.
+        words: what was seen, and what would be right.
+        problem: whether the layer's promises do not hold with it; False for a remark.
+    """
+
+    code: str
+    words: str
+    problem: bool = True
+
+    def __str__(self) -> str:
+        return f"{'PROBLEM' if self.problem else 'note'} {self.code}: {self.words}"
+
+
+@dataclass(frozen=True)
+class ConformanceReport:
+    """What `check_constrained_env` found.
+
+    Attributes:
+        protection: how far the layer can protect this env.
+        steps: env steps taken.
+        previewed: steps whose trades were known beforehand.
+        matched: steps after which the account had changed by just these trades.
+        declared: steps on which it changed otherwise as well, as the traits say that it may.
+        by_action: action of a menu -> (matched, previewed).
+        findings: problems and remarks.
+    """
+
+    protection: Protection
+    steps: int
+    previewed: int
+    matched: int
+    declared: int
+    by_action: dict[int, tuple[int, int]]
+    findings: tuple[Finding, ...]
+
+    @property
+    def problems(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.problem)
+
+    @property
+    def share_matched(self) -> float:
+        """Share of the previewed actions after which the account showed the preview; NaN if none
+        was previewed."""
+        return self.matched / self.previewed if self.previewed else float("nan")
+
+    def __str__(self) -> str:
+        lines = [f"protection {self.protection.words}"]
+        if self.previewed:
+            lines.append(
+                f"preview matched: {self.share_matched:.1%} of {self.previewed:,} actions"
+                + (f", {self.declared:,} more with declared changes" if self.declared else "")
+            )
+        else:
+            lines.append(f"preview matched: none known, of {self.steps:,} actions")
+        lines += [
+            f"  action {action}: {matched:,} of {tried:,}"
+            for action, (matched, tried) in sorted(self.by_action.items())
+            if matched < tried
+        ]
+        lines += [
+            f"{'PROBLEM' if f.problem else 'note'} {f.code}: {f.words}" for f in self.findings
+        ]
+        lines.append(f"{len(self.problems)} problems" if self.problems else "no problems")
+        return "\n".join(lines)
