@@ -81,7 +81,9 @@ class AccountAdapter(Adapter):
     """An env whose account is an open book while its actions are not: protection READ.
 
     What an action would trade is not known, so it is done while no cap is broken. Once one is,
-    actions are replaced by one whose trades are known: hold, or the one that flattens the book.
+    only actions whose trades are known pass: hold, which replaces the others, and the one that
+    flattens the book, which the layer takes by itself where a reduction is due. Where neither is
+    known the layer watches and reports, and replaces nothing.
 
     Args:
         reader: how the account is read.

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from riskenv.wrappers.actions import in_space, scaled, squared_change
-from riskenv.wrappers.adapter import Adapter
+from riskenv.wrappers.adapter import Adapter, Protection
 from riskenv.wrappers.penalties import PenaltyConfig, correction_penalty, var_penalty
 
 from riskenv.assessment import Assessment
@@ -182,7 +182,7 @@ class RiskConstrainedEnv(
         Info gains `reward_raw`, `penalty_var`, `penalty_correction`, `intervened` (0 or 1), `rung`
         (0 to 5) and `executed_action`.
         """
-        if self.correction == "none":
+        if self._only_watches():
             executed, penalties = action, (0.0, 0.0)
         else:
             executed, penalties = self._constrain(action)
@@ -214,9 +214,14 @@ class RiskConstrainedEnv(
         """
         if not isinstance(self.action_space, spaces.Discrete):
             raise TypeError(f"action_masks: got {self.action_space}; allowed: Discrete")
-        if self.correction == "none":
+        if self._only_watches():
             return np.ones(int(self.action_space.n), dtype=bool)
         return self.manager.mask(self.assessment, Proposal(self._menu()))
+
+    def _only_watches(self) -> bool:
+        """Asked to, or because no action is known that could be done in place of another."""
+        known = self.adapter.protection is not Protection.READ or self.adapter.fallbacks(self.env)
+        return self.correction == "none" or not known
 
     def _constrain(self, action: Any) -> tuple[Any, tuple[float, float]]:
         """(action to execute, penalties); keeps the decision and records its inputs."""
