@@ -10,30 +10,14 @@ from dataclasses import dataclass, replace
 from riskenv.data.event_merge import Conflict, merge_events
 from riskenv.data.event_sources import EventProvider, SourceDownError, SourceState
 
+from riskenv.event_window import UnknownDays
 from riskenv.events import Event
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class UnknownSpan:
-    """Days on which nobody can say whether there is an event: fail towards caution.
-
-    Attributes:
-        event_type, symbol: what is not known; "" = every symbol, or the whole market.
-        first, last: local dates, both included.
-        reason: the states of the sources that should know.
-    """
-
-    event_type: str
-    symbol: str
-    first: datetime.date
-    last: datetime.date
-    reason: str
-
-    def __str__(self) -> str:
-        what = f"{self.event_type} {self.symbol}".strip()
-        return f"unknown: {what} from {self.first} to {self.last}: {self.reason}"
+# What a calendar does not know is what the monitor is to be told of: one type, two rooms.
+UnknownSpan = UnknownDays
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from riskenv.config import ConfigError, load_config
     from riskenv.decision import Decision, Verdict
     from riskenv.dividends import Dividend, escrowed_value, implied_forward, implied_yield
+    from riskenv.event_policy import NeededDate
+    from riskenv.event_window import EventWindow, UnknownDays
     from riskenv.events import Event
     from riskenv.factor_history import FactorHistory
     from riskenv.feed import FeedUnits, feed_greeks
@@ -54,6 +56,7 @@ _HOME = {
     "Event": "events",
     "EventPolicy": "gap_risk_monitor",
     "EventRule": "gap_risk_monitor",
+    "EventWindow": "event_window",
     "FactorHistory": "factor_history",
     "FeedUnits": "feed",
     "GapRiskMonitor": "gap_risk_monitor",
@@ -63,6 +66,7 @@ _HOME = {
     "LiveGreeks": "live_greeks",
     "MarginRule": "margin",
     "Market": "market",
+    "NeededDate": "event_policy",
     "OccSymbol": "occ",
     "Portfolio": "portfolio",
     "PortfolioGreeks": "portfolio_greeks",
@@ -76,6 +80,7 @@ _HOME = {
     "Rung": "circuit_breaker",
     "ScopeCaps": "limits",
     "Sessions": "sessions",
+    "UnknownDays": "event_window",
     "VarConfig": "var_calculator",
     "VarReport": "var_calculator",
     "Verdict": "decision",
@@ -109,6 +114,7 @@ __all__ = [
     "Event",
     "EventPolicy",
     "EventRule",
+    "EventWindow",
     "FactorHistory",
     "FeedUnits",
     "GapRiskMonitor",
@@ -118,6 +124,7 @@ __all__ = [
     "LiveGreeks",
     "MarginRule",
     "Market",
+    "NeededDate",
     "OccSymbol",
     "Portfolio",
     "PortfolioGreeks",
@@ -131,6 +138,7 @@ __all__ = [
     "Rung",
     "ScopeCaps",
     "Sessions",
+    "UnknownDays",
     "VarConfig",
     "VarReport",
     "Verdict",

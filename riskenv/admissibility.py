@@ -299,11 +299,12 @@ EMPTY, SHRINKS, TOUCHES, CLOSES, ADMISSIBLE = range(5)
 
 
 @jit
-def judge(book, strategy, wanted, trades, after, flags):  # type: ignore[no-untyped-def]
+def judge(book, strategy, wanted, trades, closing, after, flags):  # type: ignore[no-untyped-def]
     """Measure the trades (A, n) and put them to `admissible`: fills after (A, 2, K), flags (5, A).
 
     Args:
         strategy: of `rows.books`, the one that the trades belong to; wanted: see `measure`.
+        closing: (A,) trades that shrink by a finer test of cover than that of `shrinking`.
     """
     change = np.empty_like(after)
     measure(
@@ -319,6 +320,7 @@ def judge(book, strategy, wanted, trades, after, flags):  # type: ignore[no-unty
         for i in range(trades.shape[1]):
             closes &= trades[a, i] == -book.quantity[i]
         flags[CLOSES, a] = closes
+        flags[SHRINKS, a] |= closing[a]
         # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly
         # 0, where the sums would leave a rounding residue that looks like a new loss.
         if closes and not book.orders:

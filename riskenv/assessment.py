@@ -41,7 +41,9 @@ class Assessment:
         strategy_books: tag -> its place in `rows.books`.
         rows: the sums that caps are put on; matrices: X and P; base_pnl: (S,) the book's scenario
             P&L, each scenario with the working orders at their worst.
-        blocked: (n,) instruments in which nothing is entered.
+        blocked: (n,) instruments of which something is Unknown: they are only closed.
+        entry_blocked: (n,) instruments whose entries an event blocks.
+        least: (n,) contracts of each position that are to be closed now, before an event.
         tails: where the tail measures lie among the scenarios.
         limits: the limits.
     """
@@ -64,6 +66,8 @@ class Assessment:
     base_pnl: FloatArray
     tails: Tails
     blocked: BoolArray
+    entry_blocked: BoolArray
+    least: FloatArray
     limits: RiskLimits
 
     @property
@@ -82,8 +86,14 @@ class Assessment:
 
     @property
     def reducing(self) -> bool:
-        """Whether the layer will reduce the book by itself."""
-        return self.rung in (Rung.REDUCE, Rung.FLATTEN)
+        """Whether the layer will reduce the book by itself: the whole of it at its rung, or the
+        positions whose size is due before an event."""
+        return self.rung in (Rung.REDUCE, Rung.FLATTEN) or (self.due and self.rung != Rung.HALTED)
+
+    @cached_property
+    def due(self) -> bool:
+        """Whether the size of some position is due before an event."""
+        return bool(self.least.any())
 
     @cached_property
     def breached(self) -> tuple[str, ...]:
@@ -101,11 +111,21 @@ class Assessment:
         ]
         if self.rung >= Rung.BLOCK_NEW:
             alerts.append(Alert("critical", f"rung_{self.rung.name.lower()}", ""))
+        alerts += self._event_alerts()
         losses = zip(ACCOUNT, (self.day_loss, self.drawdown), strict=True)
         alerts += [
             Alert("critical", "unknown_risk", name) for name, loss in losses if np.isnan(loss)
         ]
         return tuple(alerts)
+
+    def _event_alerts(self) -> list[Alert]:
+        """Sizes due, and what nobody knows of the calendar, each code once for a ticker."""
+        names, due = self.table.underlyings, self.table.underlying_index[self.least > 0.0]
+        alerts = [Alert("warning", "event_size", names[u]) for u in np.unique(due)]
+        for code, symbol in dict.fromkeys((c.code, c.symbol) for c in self.events.cautions):
+            level = "critical" if code == "calendar_unknown" else "warning"
+            alerts.append(Alert(level, code, symbol or "MARKET"))
+        return alerts
 
     @cached_property
     def before(self) -> FloatArray:

@@ -68,7 +68,8 @@ class Layout:
 
     Attributes:
         scoped: the scoped caps, in the order of their rows; names: of all K measures;
-            measures: what each of them measures, whatever the scope.
+            measures: what each of them measures, whatever the scope; tickers: of each scoped
+            cap, the ticker that it is for, or "".
         strategies: tag -> its place in `Rows.books`, of each strategy that has caps.
         net_at, gross_at, net_book, gross_book: as of `Rows`.
         beta_capped: whether anything asks for betas.
@@ -77,6 +78,7 @@ class Layout:
     scoped: tuple[ScopedCap, ...]
     names: tuple[str, ...]
     measures: tuple[str, ...]
+    tickers: tuple[str, ...]
     strategies: dict[str, int]
     net_at: NDArray[np.int64]
     gross_at: NDArray[np.int64]
@@ -101,9 +103,10 @@ class Layout:
             beta |= caps.beta_delta is not None
         names = (*MEASURES, *(cap.name for cap in scoped))
         measures = (*MEASURES, *(cap.measure for cap in scoped))
+        tickers = tuple(cap.scope if cap.kind == "underlying" else "" for cap in scoped)
         return cls(
-            scoped, names, measures, strategies, net_at.copy(), gross_at.copy(), net_book.copy(),
-            gross_book.copy(), beta,
+            scoped, names, measures, tickers, strategies, net_at.copy(), gross_at.copy(),
+            net_book.copy(), gross_book.copy(), beta,
         )  # fmt: skip
 
 

@@ -7,13 +7,15 @@ import hashlib
 import hmac
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from riskenv.canonical import digest, number
 from riskenv.config import Config, load_config
+from riskenv.event_reductions import SizeBefore
+from riskenv.instruments import Instrument
 from riskenv.limits import RiskLimits
 from riskenv.loss_confirmation import LossWindow
 from riskenv.sessions import Sessions
@@ -47,6 +49,7 @@ class BreakerState:
         rebased_from: the high-water mark that the last re-basing gave up; NaN if none did.
         assessed_at: instant of the last assessment, nanoseconds UTC; None before the first.
         losses: the observations that confirm an extreme loss.
+        event_sizes: positions before the first step of a size that is due before an event.
     """
 
     rung: Rung = Rung.NORMAL
@@ -60,11 +63,20 @@ class BreakerState:
     rebased_from: float = math.nan
     assessed_at: int | None = None
     losses: LossWindow = _NOTHING_OBSERVED
+    event_sizes: tuple[SizeBefore, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; null for NaN."""
         values = _plain(self)
-        return {**values, "rung": self.rung.name, "losses": _plain(self.losses)}
+        return {
+            **values,
+            "rung": self.rung.name,
+            "losses": _plain(self.losses),
+            "event_sizes": [
+                {**asdict(before.instrument), "contracts": before.contracts}
+                for before in self.event_sizes
+            ],
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> BreakerState:
@@ -86,7 +98,9 @@ class BreakerState:
         """
         saved = load_config(SavedBreakerState, values)
         losses = LossWindow(**_known(saved.losses))
-        return cls(**{**_known(saved), "rung": Rung[saved.rung], "losses": losses})
+        sizes = tuple(before.size for before in saved.event_sizes)
+        known = {**_known(saved), "rung": Rung[saved.rung], "losses": losses, "event_sizes": sizes}
+        return cls(**known)
 
     # By what is saved, because a NaN differs from itself.
     def __eq__(self, other: object) -> bool:
@@ -118,6 +132,28 @@ class _SavedLosses(Config):
     high: float | None
 
 
+class _SavedSize(Config):
+    underlying: str
+    right: str
+    strike: float
+    expiry: int
+    multiplier: float
+    currency: str
+    exercise: str
+    on_future: bool
+    contracts: float
+
+    @property
+    def size(self) -> SizeBefore:
+        terms = self.model_dump(exclude={"contracts"})
+        return SizeBefore(Instrument(**terms), self.contracts)
+
+    @model_validator(mode="after")
+    def _is_one(self) -> _SavedSize:
+        _ = self.size
+        return self
+
+
 class SavedBreakerState(Config):
     """What `BreakerState.to_dict` writes: every key is there, and null is Unknown."""
 
@@ -132,6 +168,7 @@ class SavedBreakerState(Config):
     rebased_from: float | None
     assessed_at: int | None
     losses: _SavedLosses
+    event_sizes: tuple[_SavedSize, ...]
 
     @model_validator(mode="after")
     def _no_mark_lost(self) -> SavedBreakerState:

@@ -10,10 +10,17 @@ from riskenv.config import Config
 from riskenv.events import Event, Importance
 from riskenv.measures import MEASURES
 
-Action = Literal["watch", "tighten", "block_new", "reduce_size", "flatten"]
+Action = Literal["watch", "tighten", "block_new", "hedge_gap", "reduce_size", "flatten"]
 
 # From the mildest to the strictest.
-ACTIONS: tuple[Action, ...] = ("watch", "tighten", "block_new", "reduce_size", "flatten")
+ACTIONS: tuple[Action, ...] = (
+    "watch",
+    "tighten",
+    "block_new",
+    "hedge_gap",
+    "reduce_size",
+    "flatten",
+)
 _LEVELS: tuple[Importance, ...] = ("low", "medium", "high")
 
 _TYPE = r"^[a-z][a-z0-9_]*$"
@@ -28,14 +35,16 @@ class EventRule(Config):
     Attributes:
         event_type: the type it applies to, as in `Event.event_type`.
         importance: the least importance of an event that it applies to.
-        action: what the other keys amount to, or "flatten" and "block_new" in place of them; a
-            word that they do not amount to is refused. None = as they say.
+        action: what the other keys amount to, or "flatten", "hedge_gap" and "block_new" in place
+            of them; a word that they do not amount to is refused. None = as they say.
         sessions_before: the rule holds at the last this many closes before the event, and from
             the moment that leaves no more of them.
         sessions_after: closes after the event up to which caps stay tightened and entries blocked.
         cap_multiplier: factor on every exposure and tail cap meanwhile.
         cap_multipliers: measure -> factor on its cap; the smaller of the two factors holds.
         block_new: only reductions pass meanwhile, in what the event touches.
+        hedge_gap: a gap loss outside its tightened cap is brought inside at once, by buying
+            protection in what the event touches where that costs least. Asks for a jump.
         reduce: a book outside the tightened caps is reduced at once, not merely kept from growing.
         reduce_to: share of the size to be left by the last close before the event; 1 = all of it,
             0 = flatten. Below 1 entries are blocked too.
@@ -60,6 +69,7 @@ class EventRule(Config):
     cap_multiplier: float = Field(default=1.0, gt=0.0, le=1.0)
     cap_multipliers: dict[str, float] = Field(default={})
     block_new: bool = False
+    hedge_gap: bool = False
     reduce: bool = False
     reduce_to: float = Field(default=1.0, ge=0.0, le=1.0)
     steps: int = Field(default=1, ge=1, le=20)
@@ -90,6 +100,11 @@ class EventRule(Config):
             )
         if self.action == "flatten" and 0.0 < self.reduce_to < 1.0:
             raise ValueError(f"reduce_to: got {self.reduce_to}; allowed with flatten: 0")
+        if self.hedges and not self.gap_log_return > 0.0:
+            raise ValueError(
+                f"gap_log_return: got {self.gap_log_return}; allowed with hedge_gap: the jump to "
+                "hedge, above 0"
+            )
         if self.steps > self.sessions_before:
             raise ValueError(
                 f"steps: got {self.steps}; allowed: up to sessions_before, {self.sessions_before}"
@@ -108,6 +123,8 @@ class EventRule(Config):
             return "flatten"
         if self.share < 1.0 or self.reduce:
             return "reduce_size"
+        if self.hedges:
+            return "hedge_gap"
         if self.blocks:
             return "block_new"
         factors = (self.cap_multiplier, *self.cap_multipliers.values())
@@ -122,6 +139,11 @@ class EventRule(Config):
     def blocks(self) -> bool:
         """Whether entries are blocked while it holds."""
         return self.block_new or self.action == "block_new" or self.share < 1.0
+
+    @property
+    def hedges(self) -> bool:
+        """Whether a gap loss outside its cap is hedged while the event is ahead."""
+        return self.hedge_gap or self.action == "hedge_gap"
 
     def share_due(self, closes_before: int) -> float:
         """Share of the size to be left when so many closes still come before the event."""

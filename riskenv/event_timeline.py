@@ -170,7 +170,7 @@ class EventTimeline:
     def _window_between(self, index: int, tickers: tuple[str, ...] | None) -> EventWindow:
         """The window from one change to the next; `index` changes lie at or before it."""
         if not self._changes:
-            return EventWindow(sectors=self.sectors)
+            return EventWindow(sectors=self.sectors, tickers=tickers)
         now = self._changes[index - 1] if index else self._changes[0] - 1
         touched = self._touched(tickers)
         known = (self._known <= now) & (now < self._gone) & touched
@@ -197,6 +197,7 @@ class EventTimeline:
             undated=tuple(self._undated(needs, tickers)),
             needs=needs,
             sectors=self.sectors,
+            tickers=tickers,
         )
 
     def _touching(self, tickers: tuple[str, ...] | None) -> NDArray[np.bool_]:

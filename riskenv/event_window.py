@@ -4,7 +4,7 @@ knows."""
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from riskenv.event_policy import EventRule, NeededDate
 from riskenv.events import Event
+from riskenv.portfolio_greeks import timestamp
 from riskenv.scenarios import GapJump
 
 
@@ -29,6 +30,11 @@ class UnknownDays:
 
     Raises:
         ValueError: `last` before `first`.
+
+    Example:
+        >>> day = datetime.date(2025, 10, 1)
+        >>> print(UnknownDays("nfp", "", day, day, "no source"))
+        unknown: nfp from 2025-10-01 to 2025-10-01: no source
     """
 
     event_type: str
@@ -42,6 +48,10 @@ class UnknownDays:
             raise ValueError(
                 f"first, last: got {self.first}, {self.last}; allowed: first at or before last"
             )
+
+    def __str__(self) -> str:
+        what = f"{self.event_type} {self.symbol}".strip()
+        return f"unknown: {what} from {self.first} to {self.last}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +117,7 @@ class EventWindow:
         undated: tickers without a date that the policy needs.
         needs: each needed date with the tickers that have one.
         sectors: ticker -> sector. A ticker without one belongs to every sector.
+        tickers: what was asked for; None = everything.
     """
 
     active: tuple[ActiveRule, ...] = ()
@@ -117,6 +128,7 @@ class EventWindow:
     undated: tuple[UndatedTicker, ...] = ()
     needs: tuple[tuple[NeededDate, frozenset[str]], ...] = ()
     sectors: Mapping[str, str] = field(default_factory=lambda: {}, repr=False)
+    tickers: tuple[str, ...] | None = field(default=None, repr=False)
 
     @cached_property
     def cap_multiplier(self) -> float:
@@ -126,7 +138,16 @@ class EventWindow:
     @cached_property
     def block_new(self) -> bool:
         """Whether entries are blocked in anything at all."""
-        return bool(self._market_blocked or self._blocked_symbols or self._blocked_sectors)
+        return bool(self.market_blocked or self._blocked_symbols or self._blocked_sectors)
+
+    @cached_property
+    def market_blocked(self) -> bool:
+        """Whether entries are blocked in everything."""
+        return (
+            self.calendar_unknown
+            or any(not days.symbol for days in self.unknown)
+            or any(not s.symbol and not s.sector for s in self._blocking)
+        )
 
     @cached_property
     def reduce(self) -> bool:
@@ -134,26 +155,74 @@ class EventWindow:
         return any(s.rule.reduce for s in self._in_force)
 
     @cached_property
+    def hedge_gap(self) -> bool:
+        """Whether a gap loss outside its cap is to be hedged; `hedged` says in what."""
+        return any(s.rule.hedges for s in self._ahead)
+
+    def hedged(self, tickers: Sequence[str]) -> NDArray[np.bool_]:
+        """(U,) tickers in which protection may be bought: what an event to be hedged touches.
+
+        Example:
+            >>> rule = EventRule(event_type="earnings", sessions_before=1, action="hedge_gap",
+            ...                  gap_log_return=0.1)
+            >>> event = Event("earnings", 9, 0, symbol="AAPL")
+            >>> EventWindow((ActiveRule(event, rule, 0),)).hedged(["AAPL", "MSFT"]).tolist()
+            [True, False]
+        """
+        rules = [s for s in self._ahead if s.rule.hedges]
+        touched = [any(self._touches(s, ticker) for s in rules) for ticker in tickers]
+        return np.array(touched, dtype=bool)
+
+    @cached_property
+    def sizing(self) -> bool:
+        """Whether a size is due in anything at all."""
+        return any(s.share_due < 1.0 for s in self._ahead)
+
+    @cached_property
     def jumps(self) -> tuple[GapJump, ...]:
         """Up and down jump of every event still to come, each once.
 
-        That of a sector counts as one of the whole market, and of each of its tickers alone.
+        That of a sector moves all its tickers at once, and then each of them alone. Where nobody
+        said which tickers there are, it moves the whole market.
         """
         moves = dict.fromkeys(
-            (symbol, s.rule.gap_log_return, s.rule.gap_log_vol_change)
+            (symbols, s.rule.gap_log_return, s.rule.gap_log_vol_change)
             for s in self._ahead
             if s.rule.gap_log_return > 0.0
-            for symbol in (s.symbol, *self._members(s.sector))
+            for symbols in self._moved_by(s)
         )
         return tuple(
-            GapJump(symbol, sign * size, vol) for symbol, size, vol in moves for sign in (-1.0, 1.0)
+            GapJump(symbols, sign * size, vol)
+            for symbols, size, vol in moves
+            for sign in (-1.0, 1.0)
         )
 
-    def cap_multipliers(self, names: Sequence[str]) -> NDArray[np.float64]:
+    def _moved_by(self, scoped: _Scoped) -> Iterator[tuple[str, ...]]:
+        if not scoped.sector:
+            yield (scoped.symbol,) if scoped.symbol else ()
+            return
+        known = sorted(self.sectors) if self.tickers is None else self.tickers
+        members = tuple(ticker for ticker in known if self._touches(scoped, ticker))
+        if self.tickers is None:
+            yield ()
+        elif members:
+            yield members
+        yield from ((ticker,) for ticker in members)
+
+    def _touches(self, what: Event | _Scoped, ticker: str) -> bool:
+        if what.symbol:
+            return what.symbol == ticker
+        return not what.sector or self.sectors.get(ticker, what.sector) == what.sector
+
+    def cap_multipliers(
+        self, names: Sequence[str], scopes: Sequence[str] = ()
+    ) -> NDArray[np.float64]:
         """Factors on the caps of measures: the smallest of all rules in force.
 
         Args:
             names: M measures, as in `riskenv.measures.MEASURES`.
+            scopes: for each of the last measures the ticker that its cap is for, "" = the book; a
+                ticker's own cap is tightened by what touches that ticker alone. () = all "".
 
         Returns:
             (M,), above 0, at most 1, read-only.
@@ -165,14 +234,31 @@ class EventWindow:
             >>> window.cap_multipliers(("delta", "vega")).tolist()
             [0.8, 0.5]
         """
-        key = tuple(names)
+        key = (tuple(names), tuple(scopes))
         factors = self._factors.get(key)
         if factors is None:
-            rules = {id(s.rule): s.rule for s in self._in_force}.values()
-            factors = np.array([min((r.factor(n) for r in rules), default=1.0) for n in key])
+            everywhere = [""] * (len(names) - len(scopes))
+            factors = np.array(
+                [
+                    self._factor(name, ticker)
+                    for name, ticker in zip(names, (*everywhere, *scopes), strict=True)
+                ]
+            )
             factors.flags.writeable = False
             self._factors[key] = factors
         return factors
+
+    def _factor(self, measure: str, ticker: str) -> float:
+        return min((rule.factor(measure) for rule in self._rules_on(ticker)), default=1.0)
+
+    def _rules_on(self, ticker: str) -> Sequence[EventRule]:
+        """Each rule in force that touches a ticker, or any at all, once."""
+        rules = self._rules_by_ticker.get(ticker)
+        if rules is None:
+            touching = (s.rule for s in self._in_force if not ticker or self._touches(s, ticker))
+            rules = tuple({id(rule): rule for rule in touching}.values())
+            self._rules_by_ticker[ticker] = rules
+        return rules
 
     def size_fraction(self, ticker: str) -> float:
         """Share of a ticker's size to be left by now; 1 = all of it, 0 = it is to be flat.
@@ -215,7 +301,7 @@ class EventWindow:
         key = tuple(tickers)
         blocked = self._blocked_of.get(key)
         if blocked is None:
-            if self._market_blocked:
+            if self.market_blocked:
                 blocked = np.ones(len(key), dtype=bool)
             elif self._blocked_sectors or self.needs:
                 blocked = np.array([self._blocks(ticker) for ticker in key], dtype=bool)
@@ -225,6 +311,37 @@ class EventWindow:
             blocked.flags.writeable = False
             self._blocked_of[key] = blocked
         return blocked
+
+    def blockers(self, ticker: str) -> tuple[str, ...]:
+        """What blocks the entries of a ticker, in words; () where nothing does.
+
+        Example:
+            >>> rule = EventRule(event_type="earnings", sessions_before=1, block_new=True)
+            >>> event = Event("earnings", 86_400 * 10**9, 0, symbol="AAPL")
+            >>> EventWindow((ActiveRule(event, rule, 0),)).blockers("AAPL")
+            ('earnings of AAPL at 1970-01-02T00:00:00Z',)
+        """
+        return self._named(
+            held.event
+            for held in (*self.active, *self.cooling)
+            if held.rule.blocks and self._touches(held.event, ticker)
+        ) + tuple(c.words for c in self.cautions if c.symbol in ("", ticker))
+
+    def deadlines(self, ticker: str) -> tuple[str, ...]:
+        """The events before which the size of a ticker is due now, in words."""
+        return self._named(
+            held.event
+            for held in self.active
+            if held.share_due < 1.0 and self._touches(held.event, ticker)
+        )
+
+    @staticmethod
+    def _named(events: Iterable[Event]) -> tuple[str, ...]:
+        words = (
+            f"{e.event_type} of {e.symbol or e.sector or 'the market'} at {timestamp(e.time)}"
+            for e in events
+        )
+        return tuple(dict.fromkeys(words))
 
     @cached_property
     def cautions(self) -> tuple[Caution, ...]:
@@ -261,14 +378,6 @@ class EventWindow:
         return tuple(s for s in self._in_force if s.rule.blocks)
 
     @cached_property
-    def _market_blocked(self) -> bool:
-        return (
-            self.calendar_unknown
-            or any(not days.symbol for days in self.unknown)
-            or any(not s.symbol and not s.sector for s in self._blocking)
-        )
-
-    @cached_property
     def _blocked_symbols(self) -> frozenset[str]:
         symbols = {s.symbol for s in self._blocking if s.symbol}
         symbols |= {days.symbol for days in self.unknown if days.symbol}
@@ -279,7 +388,7 @@ class EventWindow:
         return frozenset(s.sector for s in self._blocking if s.sector)
 
     def _blocks(self, ticker: str) -> bool:
-        if self._market_blocked or ticker in self._blocked_symbols:
+        if self.market_blocked or ticker in self._blocked_symbols:
             return True
         if self._blocked_sectors:
             sector = self.sectors.get(ticker)
@@ -302,13 +411,15 @@ class EventWindow:
                 everywhere = min(everywhere, s.share_due)
         return by_symbol, by_sector, everywhere
 
-    def _members(self, sector: str) -> Iterator[str]:
-        if sector:
-            yield from sorted(t for t, own in self.sectors.items() if own == sector)
-
     # Answers already given: the window itself never changes.
     @cached_property
-    def _factors(self) -> dict[tuple[str, ...], NDArray[np.float64]]:
+    def _factors(
+        self,
+    ) -> dict[tuple[tuple[str, ...], tuple[str, ...]], NDArray[np.float64]]:
+        return {}
+
+    @cached_property
+    def _rules_by_ticker(self) -> dict[str, tuple[EventRule, ...]]:
         return {}
 
     @cached_property

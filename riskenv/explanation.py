@@ -9,9 +9,10 @@ from riskenv.admissibility import used_of
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.decision import Decision, Verdict
+from riskenv.event_trades import still_due
 from riskenv.projection import Proposal
 from riskenv.reasons import REASONS, Alert, Reason
-from riskenv.selection import Candidates
+from riskenv.selection import Candidates, entering
 
 _RUNG_REASONS = {
     Rung.BLOCK_NEW: "rung_block_new",
@@ -40,7 +41,7 @@ def explain(
         verdict = Verdict.BLOCK if candidates.empty[row] else Verdict.RESIZE
     reasons = []
     if verdict is not Verdict.ALLOW:
-        reasons = _reasons(a, candidates, asked, proposal.trades[asked])
+        reasons = _reasons(a, proposal, candidates)
     if flaw:
         reasons.append(Reason(flaw, "", REASONS[flaw]))
     return Decision(
@@ -66,14 +67,16 @@ def explain(
     )
 
 
-def _reasons(
-    a: Assessment, candidates: Candidates, asked: int, trade: NDArray[np.float64]
-) -> list[Reason]:
-    """Why the request did not pass: the rung's rule, then each cap that it would break."""
+def _reasons(a: Assessment, proposal: Proposal, candidates: Candidates) -> list[Reason]:
+    """Why the request did not pass: the rung's rule, what an event asks for, then each cap that it
+    would break."""
     reasons = []
+    asked = proposal.asked
+    trade = proposal.trades[asked]
     code = _RUNG_REASONS.get(a.rung)
     if code is not None:
         reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name)))
+    reasons += _event_reasons(a, proposal)
     if candidates.empty[asked]:
         return reasons
     if candidates.touches[asked] and not candidates.shrinks[asked]:
@@ -92,6 +95,28 @@ def _reasons(
             end, cap = (least[j], a.low[j]) if least[j] < a.low[j] else (most[j], a.high[j])
             words = REASONS["cap_exceeded"].format(measure=name, asked=float(end), cap=float(cap))
             reasons.append(Reason("cap_exceeded", name, words))
+    return reasons
+
+
+def _event_reasons(a: Assessment, proposal: Proposal) -> list[Reason]:
+    """What an event asks to be closed and the request leaves, and what it enters that an event
+    blocks; by ticker."""
+    reasons = []
+    asked = proposal.trades[proposal.asked]
+    names, of = a.table.underlyings, a.table.underlying_index
+    left = still_due(a.portfolio, a.least, asked[None])[0] if a.due else np.zeros(len(of))
+    for u in np.unique(of[left > 0.0]):
+        words = REASONS["event_size"].format(
+            symbol=names[u],
+            contracts=float(np.cumsum(a.least[of == u])[-1]),
+            event=", ".join(a.events.deadlines(names[u])),
+        )
+        reasons.append(Reason("event_size", names[u], words))
+    if entering(a, asked[None], proposal.strategy)[0]:
+        for u in np.unique(of[a.entry_blocked & (asked != 0.0)]):
+            why = ", ".join(a.events.blockers(names[u]))
+            words = REASONS["event_block"].format(symbol=names[u], event=why)
+            reasons.append(Reason("event_block", names[u], words))
     return reasons
 
 

@@ -7,10 +7,9 @@ withdrawn. What nobody knows counts against the book: see `EventWindow.cautions`
 
 from __future__ import annotations
 
-import datetime
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,25 +28,9 @@ __all__ = [
     "EventWindow",
     "GapRiskMonitor",
     "NeededDate",
-    "Unknowable",
     "UnknownDays",
     "recommended_action",
 ]
-
-
-class Unknowable(Protocol):
-    """Days that no source covers: `riskenv.data.UnknownSpan`, or the like of it."""
-
-    @property
-    def event_type(self) -> str: ...
-    @property
-    def symbol(self) -> str: ...
-    @property
-    def first(self) -> datetime.date: ...
-    @property
-    def last(self) -> datetime.date: ...
-    @property
-    def reason(self) -> str: ...
 
 
 class GapRiskMonitor:
@@ -73,16 +56,13 @@ class GapRiskMonitor:
         policy: EventPolicy,
         sessions: Sessions,
         sectors: Mapping[str, str] | None = None,
-        unknown: Iterable[Unknowable] = (),
+        unknown: Iterable[UnknownDays] = (),
     ) -> None:
         self.policy = policy
         self.sessions = sessions
         self.events = tuple(sorted(events, key=lambda event: event.order))
         self.sectors = dict(sorted((sectors or {}).items()))
-        self.unknown = tuple(
-            UnknownDays(days.event_type, days.symbol, days.first, days.last, days.reason)
-            for days in unknown
-        )
+        self.unknown = tuple(unknown)
         self._timeline = EventTimeline(self.events, policy, sessions, self.sectors, self.unknown)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -111,6 +91,7 @@ class GapRiskMonitor:
         gap_pnl: NDArray[np.float64],
         hedges: Sequence[NDArray[np.float64]],
         tickers: tuple[str, ...] | None = None,
+        held: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The monitor's output: upcoming events, risk level and recommended action.
 
@@ -119,19 +100,21 @@ class GapRiskMonitor:
             gap_cap: highest loss allowed (currency, inf = none); warn, extreme: shares of it.
             gap_pnl: (G,) P&L of the book under each jump.
             hedges: per ticker touched, (G,) P&L of selling its whole delta in shares.
-            tickers: as for `window`.
+            tickers: as for `window`; held: of them, those in which there is a position.
         """
         window = self.window(now, tickers)
         actions: dict[Event, str] = {}
-        for held in (*window.active, *window.cooling):
-            strictest = max(actions.get(held.event, "watch"), held.action, key=_strictness)
-            actions[held.event] = strictest
+        for active in (*window.active, *window.cooling):
+            strictest = max(actions.get(active.event, "watch"), active.action, key=_strictness)
+            actions[active.event] = strictest
         return {
             "upcoming_events": [
                 self._row(event, now, actions.get(event, "watch")) for event in window.upcoming
             ],
             "risk_level": _risk_level(window, gap_loss, gap_cap, warn, extreme),
-            "recommended_action": recommended_action(window, gap_loss, gap_cap, gap_pnl, hedges),
+            "recommended_action": recommended_action(
+                window, gap_loss, gap_cap, gap_pnl, hedges, held
+            ),
             "gap_loss": None if math.isnan(gap_loss) else gap_loss,
             "cautions": [
                 {"code": c.code, "symbol": c.symbol or "MARKET", "words": c.words}
@@ -197,12 +180,18 @@ def recommended_action(
     gap_cap: float,
     gap_pnl: NDArray[np.float64],
     hedges: Sequence[NDArray[np.float64]],
+    held: Sequence[str] = (),
 ) -> str:
     """What to do before the event, with a number that follows from the gap loss.
 
     n = ceil(100 (1 - cap / loss)) of the size of what is touched brings the loss inside, the P&L
     of a jump being linear in the size. Selling n % of the delta is recommended instead only where
-    it does so for every jump, fully repriced.
+    it does so for every jump, fully repriced. What is not known, and a ticker held that has to be
+    flat by now, is a case for "flatten".
+
+    Args:
+        window: from `GapRiskMonitor.window`.
+        gap_loss, gap_cap, gap_pnl, hedges, held: as in `GapRiskMonitor.report`.
 
     Example:
         >>> window = EventWindow()
@@ -212,7 +201,7 @@ def recommended_action(
         ...                    [np.array([1000.0, -1000.0])])
         'reduce_delta_by_30pct'
     """
-    if math.isnan(gap_loss):
+    if math.isnan(gap_loss) or any(window.size_fraction(ticker) == 0.0 for ticker in held):
         return "flatten"
     if -gap_loss <= gap_cap:
         return "block_new" if window.block_new else "none"

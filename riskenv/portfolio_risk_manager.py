@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,16 @@ from riskenv.book_rows import (
     cap_bounds,
     rows_of,
 )
-from riskenv.canonical import digest
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
 from riskenv.config import ConfigError
+from riskenv.configuration_digest import configuration_digest
 from riskenv.decision import Decision
+from riskenv.event_reductions import least_lots, sizes_before
 from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.exposure_bounds import exposure_bounds
 from riskenv.factor_history import FactorHistory
-from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, Unknowable
+from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, UnknownDays
 from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
@@ -67,7 +69,8 @@ class PortfolioRiskManager:
         cache_bytes: memory for the matrices of past instants.
 
     Raises:
-        ConfigError: a tail measure is capped and there is no history.
+        ConfigError: a tail measure is capped and there is no history, or an event rule hedges the
+            gap and there is no cap on it.
     """
 
     def __init__(
@@ -80,7 +83,7 @@ class PortfolioRiskManager:
         events: Iterable[Event] = (),
         event_policy: EventPolicy | None = None,
         sectors: Mapping[str, str] | None = None,
-        unknown_days: Iterable[Unknowable] = (),
+        unknown_days: Iterable[UnknownDays] = (),
         cache_bytes: int = 1 << 30,
     ) -> None:
         self.limits = limits
@@ -101,20 +104,19 @@ class PortfolioRiskManager:
                             "compute the measure from (history=...)"
                         )
         for rule in self.monitor.policy.rules:
-            if rule.share < 1.0:
+            if rule.hedges and limits.caps.gap_loss is None and limits.of_equity.gap_loss is None:
                 raise ConfigError(
-                    f"event_policy: the rule of {rule.event_type!r} takes positions down to "
-                    f"{rule.share:g} of their size by a deadline, which this manager does not do; "
-                    "allowed: caps, block_new, reduce"
+                    f"event_policy: the rule of {rule.event_type!r} hedges a gap loss outside its "
+                    "cap, and there is none; allowed: with a cap on gap_loss"
                 )
         self._cache_bytes = cache_bytes
         self._cache = MatrixCache(self._scenarios_at, cache_bytes)
-        self.config_digest = digest(
-            {
-                "limits": limits.model_dump(mode="json"),
-                "var": self.var.model_dump(mode="json"),
-                "event_policy": self.monitor.policy.model_dump(mode="json"),
-            }
+
+    @cached_property
+    def config_digest(self) -> str:
+        """sha256 of all that a decision follows from besides its arguments, hex."""
+        return configuration_digest(
+            self.limits, self.var, self.monitor, self.sessions, self.history
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -134,7 +136,7 @@ class PortfolioRiskManager:
     def _scenarios_at(self, now: int) -> ScenarioSet | None:
         if self.history is None:
             return None
-        jumps = self.monitor.window(now).jumps
+        jumps = self.monitor.window(now, self.history.underlyings).jumps
         return historical_scenarios(self.history, self.sessions, now, self.var, jumps)
 
     # -- assess ---------------------------------------------------------------------------------
@@ -176,19 +178,30 @@ class PortfolioRiskManager:
         if scenarios is None:
             interval[:, len(LINEAR) : len(LINEAR) + len(TAIL) + len(GAP)] = np.nan
 
-        window = self.monitor.window(market.now)
+        tickers = market.table.underlyings
+        window = self.monitor.window(market.now, tickers)
         low, high = cap_bounds(self.limits, layout.scoped, equity)
-        tighter = window.cap_multipliers(layout.measures)
+        tighter = window.cap_multipliers(layout.measures, layout.tickers)
         low, high = low * tighter, high * tighter
+        shares = window.size_fractions(tickers)
+        if window.sizing or state.event_sizes:
+            sizes = sizes_before(state.event_sizes, shares, portfolio)
+            state = replace(state, event_sizes=sizes)
+        least = least_lots(state.event_sizes, shares, portfolio)
+        entry_blocked = window.blocked(tickers)[market.table.underlying_index]
         most, sure = heaviest(interval, low, high)
+        gap = 0.0
+        if window.hedge_gap:
+            at = slice(INDEX["gap_loss"], INDEX["gap_loss"] + 1)
+            gap = float(used_of(interval[:, at], low[at], high[at])[0])
         account = self.limits.account_used(day_loss, drawdown, equity)
         # The book is closed only for losses that were confirmed, and kept closed until they are
         # below the release level.
         limits = self.limits
         confirmed = state.losses.confirmed(limits)
         kept = confirmed or account > limits.extreme * limits.release
-        demanded = self._rung(most, sure, account, window, 1.0, confirmed)
-        released = self._rung(most, sure, account, window, limits.release, kept)
+        demanded = self._rung(most, sure, gap, account, window, 1.0, confirmed)
+        released = self._rung(most, sure, gap, account, window, limits.release, kept)
         unknown = np.isnan(X[portfolio.quantity != 0.0, 0]).any()
         if unknown or math.isnan(most) or math.isnan(account):
             released = max(released, state.rung)  # a missing quote is no recovery
@@ -196,7 +209,8 @@ class PortfolioRiskManager:
         return state, Assessment(
             portfolio, market, layout.names, interval, low, high, used_of(interval, low, high),
             state.rung, window, equity, day_loss, drawdown,
-            rows, layout.strategies, matrices, base_pnl, tails, blocked, self.limits,
+            rows, layout.strategies, matrices, base_pnl, tails, blocked, entry_blocked, least,
+            self.limits,
         )  # fmt: skip
 
     def _tails(self, scenarios: ScenarioSet | None) -> Tails:
@@ -241,6 +255,7 @@ class PortfolioRiskManager:
         self,
         most: float,
         sure: float,
+        gap: float,
         account: float,
         window: EventWindow,
         level: float,
@@ -251,7 +266,8 @@ class PortfolioRiskManager:
 
         Args:
             most: the largest share in use; sure: the largest that is surely in use, whatever the
-                Unknown turns out to be; account: that of the account's losses.
+                Unknown turns out to be; gap: the worst gap's, where that is to be hedged; account:
+                that of the account's losses.
             close: whether those losses call for closing the book.
         """
         limits = self.limits
@@ -259,7 +275,9 @@ class PortfolioRiskManager:
             return Rung.FLATTEN
         if sure > limits.extreme * level or (window.reduce and sure > level):
             return Rung.REDUCE
-        if window.block_new or not most <= level or not account <= level:
+        if gap > level:
+            return Rung.REDUCE
+        if window.market_blocked or not most <= level or not account <= level:
             return Rung.BLOCK_NEW
         return Rung.WARN if max(most, account) >= limits.warn * level else Rung.NORMAL
 
@@ -310,6 +328,7 @@ class PortfolioRiskManager:
     def report(self, a: Assessment) -> dict[str, Any]:
         """The four systems' output: "greeks", "var", "events", and the rung. JSON-ready."""
         gap = INDEX["gap_loss"]
+        held = a.table.underlying_index[a.portfolio.quantity != 0.0]
         gap_pnl = a.base_pnl[a.tails.blocks[-2] :] if len(a.base_pnl) else np.zeros(0)
         return {
             "greeks": aggregate_greeks(a.portfolio, a.market).to_dict(),
@@ -322,6 +341,8 @@ class PortfolioRiskManager:
                 self.limits.extreme,
                 gap_pnl,
                 self._delta_hedges(a),
+                a.table.underlyings,
+                tuple(a.table.underlyings[u] for u in np.unique(held)),
             ),
             "rung": a.rung.name,
         }

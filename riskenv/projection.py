@@ -109,11 +109,16 @@ def proposal_for(
     market: Market,
     reducing: bool,
     strategy: str = "",
+    least: FloatArray | None = None,
 ) -> Proposal:
     """What a caller with free choice of trades (an order list, a live gate) hands to `decide`.
 
     Rows: the trade, its radial cuts down to nothing, and, where reductions are due
     (`reducing`), each reduction of the book alone, followed by the trade, and by half of it.
+
+    Args:
+        least: (n,) contracts that are due to be closed (`Assessment.least`): one more reduction,
+            which closes exactly these.
 
     Raises:
         ValueError: the trades have another shape than the book.
@@ -128,6 +133,8 @@ def proposal_for(
     if not reducing:
         return Proposal(cuts, strategy=strategy)
     closes = closing_trades(portfolio, market)
+    if least is not None and least.any():
+        closes = np.concatenate([(0.0 - np.sign(portfolio.quantity) * least)[None], closes])
     if not asked.any() or not np.isfinite(asked).all():
         return Proposal(
             np.concatenate([cuts, closes]),

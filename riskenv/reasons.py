@@ -9,6 +9,8 @@ REASONS = {
     "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
     "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
     "unknown_instrument": "{symbol} is Unknown, or beside what is: positions in it are only closed",
+    "event_block": "{symbol}: nothing is entered because of {event}",
+    "event_size": "{symbol}: {contracts:g} contracts are to be closed before {event}",
     "rung_block_new": "the breaker is at {rung}: only reductions pass",
     "rung_reduce": "the breaker is at {rung}: the book is reduced first",
     "rung_flatten": "the breaker is at {rung}: the book is closed",

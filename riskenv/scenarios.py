@@ -33,9 +33,9 @@ from riskenv.var_calculator import VarConfig
 
 @dataclass(frozen=True, slots=True)
 class GapJump:
-    """A jump of one ticker, or of all ("") at once: log spot move and log vol move, no decay."""
+    """A jump of some tickers, or of all (()), at once: log spot and log vol move, no decay."""
 
-    symbol: str
+    symbols: tuple[str, ...]
     log_return: float
     log_vol_change: float
 
@@ -302,7 +302,7 @@ def _jump_block(underlyings: tuple[str, ...], jumps: Sequence[GapJump]) -> NDArr
     block = np.zeros((2 * len(underlyings), len(jumps)))
     for column, jump in enumerate(jumps):
         for u, ticker in enumerate(underlyings):
-            if jump.symbol in ("", ticker):
+            if not jump.symbols or ticker in jump.symbols:
                 block[u, column] = jump.log_return
                 block[len(underlyings) + u, column] = jump.log_vol_change
     return block

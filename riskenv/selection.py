@@ -21,6 +21,7 @@ from riskenv.admissibility import (
 )
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
+from riskenv.event_trades import only_closes, share_still_due, still_due
 from riskenv.market import Market
 from riskenv.measures import GREEKS, HORIZONS, point
 from riskenv.projection import Proposal
@@ -40,6 +41,7 @@ class Candidates:
         admissible: (A,) verdict of the trust kernel.
         empty: (A,) the trade is nothing; shrinks: (A,) it only moves positions towards 0.
         closes: (A,) it closes the whole book; touches: (A,) a leg is in what is Unknown or blocked.
+        dutiful: (A,) it only closes what it touches, and some of what is due before an event.
     """
 
     interval: FloatArray
@@ -48,6 +50,7 @@ class Candidates:
     shrinks: BoolArray
     closes: BoolArray
     touches: BoolArray
+    dutiful: BoolArray
 
     @cached_property
     def after(self) -> FloatArray:
@@ -82,10 +85,24 @@ def evaluate(
     after = np.empty((count, 2, len(a.names)))
     flags = np.empty((5, count), dtype=np.bool_)
     wanted = EVERY_HORIZON if all_tails else a.deciding
-    judge(a.book, a.book_of(strategy), wanted, trades, after, flags)
+    dutiful = _dutiful(a, trades)
+    judge(a.book, a.book_of(strategy), wanted, trades, dutiful, after, flags)
     return Candidates(
-        after, flags[ADMISSIBLE], flags[EMPTY], flags[SHRINKS], flags[CLOSES], flags[TOUCHES]
-    )
+        after, flags[ADMISSIBLE], flags[EMPTY], flags[SHRINKS], flags[CLOSES], flags[TOUCHES],
+        dutiful,
+    )  # fmt: skip
+
+
+def _dutiful(a: Assessment, trades: FloatArray) -> BoolArray:
+    """(A,) trades that only close, in tickers in which something is due, and some of that."""
+    if not a.due:
+        return np.zeros(len(trades), dtype=bool)
+    ticker = a.table.underlying_index
+    idle = ~np.isin(ticker, ticker[a.least > 0.0])
+    nothing = still_due(a.portfolio, a.least, np.zeros((1, len(a.table))))
+    some = (still_due(a.portfolio, a.least, trades) < nothing).any(axis=1)
+    stays = ~(trades[:, idle] != 0.0).any(axis=1)
+    return np.asarray(some & stays & only_closes(a.portfolio, a.pending, trades))
 
 
 def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
@@ -93,14 +110,14 @@ def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> B
 
     NORMAL, WARN: what is admissible. BLOCK_NEW: of that, what is empty or reduces. REDUCE,
     FLATTEN: of that, what brings the book to where the rung wants it. HALTED: nothing but empty.
-    Below REDUCE a row with a forced part is not allowed: the layer closes nothing unasked.
+    At any of them but the last, what is due before an event is closed, and nothing is entered in
+    what an event blocks. Where no reduction is due a row with a forced part is not allowed: the
+    layer closes nothing unasked.
     """
     if a.rung == Rung.HALTED:
         return candidates.empty.copy()
-    if a.rung <= Rung.WARN:
-        return candidates.admissible & _unforced(proposal)
     passing = _passing(a, proposal, candidates)
-    if a.rung == Rung.BLOCK_NEW:
+    if not a.reducing:
         return passing & _unforced(proposal)
     return np.asarray(passing & (_shortfall(a, proposal, candidates) <= 0.0))
 
@@ -128,35 +145,56 @@ def replacement(
     used = used_of(candidates.interval, a.low, a.high)[:, a.capped]
     violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
     unknown = candidates.touches | candidates.unsound
+    unknown |= entering(a, proposal.trades, proposal.strategy)
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
     best = violation <= np.min(violation)
     return _first_least(distance, best), "least_violating"
 
 
 def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolArray:
-    """(A,) non-empty rows that lower risk from `before`, or close the book; where risk is Unknown,
-    or nothing says how much there is, rows that shrink."""
+    """(A,) non-empty rows that lower risk from `before`, close the book, or close what is due;
+    where risk is Unknown, or nothing says how much there is, rows that shrink."""
     lowers = lowers_risk(before, candidates.interval, a.low, a.high, a.limits.warn, a.has_tails)
     seen = a.capped.copy()
     judged = a.has_tails or bool(seen.any())
     seen[TAIL_RISKS] |= a.has_tails
     unknown = ~np.isfinite(candidates.interval[..., seen]).all(axis=(1, 2)) | (not judged)
     unknown |= ~np.isfinite(before[..., seen]).all(axis=(-2, -1)) | a.loose
-    reduces = candidates.closes | np.where(unknown, candidates.shrinks, lowers)
+    reduces = candidates.closes | candidates.dutiful | np.where(unknown, candidates.shrinks, lowers)
     return np.asarray(~candidates.empty & reduces)
 
 
 def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
-    """(A,) admissible rows that are empty or reduce; a forced part must do so by itself, and
-    what follows it must reduce what it leaves."""
-    passing = candidates.admissible & (candidates.empty | _reduces(a, candidates, a.interval))
-    if proposal.forced is None:
+    """(A,) admissible rows that enter nothing blocked and, from BLOCK_NEW up, are empty or reduce.
+
+    A forced part must reduce by itself, and from BLOCK_NEW up what follows it must reduce what it
+    leaves.
+    """
+    passing = candidates.admissible & ~entering(a, proposal.trades, proposal.strategy)
+    held_back = a.rung >= Rung.BLOCK_NEW
+    if held_back:
+        passing &= candidates.empty | _reduces(a, candidates, a.interval)
+    if proposal.forced is None or not a.reducing:
         return passing
     first = evaluate(a, proposal.forced, proposal.strategy)
-    alone = (proposal.trades == proposal.forced).all(axis=1)
     passing &= first.empty | (first.admissible & _reduces(a, first, a.interval))
-    passing &= first.empty | alone | _reduces(a, candidates, first.interval)
+    if held_back:
+        alone = (proposal.trades == proposal.forced).all(axis=1)
+        passing &= first.empty | alone | _reduces(a, candidates, first.interval)
     return passing
+
+
+def entering(a: Assessment, trades: FloatArray, strategy: str = "") -> BoolArray:
+    """(A,) rows that enter what an event blocks: their legs in it do not merely close positions,
+    nor do they reduce risk by themselves."""
+    if not a.entry_blocked.any():
+        return np.zeros(len(trades), dtype=bool)
+    legs = np.where(a.entry_blocked, trades, 0.0)
+    enters = ~only_closes(a.portfolio, a.pending, legs)
+    rows = np.flatnonzero(enters)
+    if rows.size:
+        enters[rows] = ~_reduces(a, evaluate(a, legs[rows], strategy), a.interval)
+    return enters
 
 
 def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> FloatArray:
@@ -168,11 +206,14 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
         notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, 1e6)
         with np.errstate(over="ignore"):
             return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
+    late = share_still_due(a.portfolio, a.least, proposal.trades)
+    if a.rung < Rung.REDUCE:
+        return late
     used = used_of(candidates.interval, a.low, a.high)
     over = np.maximum(used - a.limits.release, 0.0)
     # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
     broken = a.used > 1.0
-    return np.array([ordered_sum(row[broken]) for row in over])
+    return np.asarray(late + np.array([ordered_sum(row[broken]) for row in over]))
 
 
 def _unforced(proposal: Proposal) -> BoolArray:

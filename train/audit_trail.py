@@ -97,6 +97,8 @@ class AuditTrail:
         for event in self._events:
             if not (event.known_at <= now < event.time < now + 40 * 86_400 * 10**9):
                 continue
+            if event.withdrawn_at is not None and event.withdrawn_at <= now:
+                continue
             left = sum(1 for close in self._closes if now < close < event.time)
             active += [
                 rule

@@ -91,7 +91,9 @@ class RiskGate:
         # The state moves on only with the decision: a call that raises can be made again, and a
         # flow is not counted twice.
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
-        proposal = proposal_for(trades, portfolio, market, assessment.reducing, strategy)
+        proposal = proposal_for(
+            trades, portfolio, market, assessment.reducing, strategy, assessment.least
+        )
         self.state, decision = self.manager.decide(state, assessment, proposal)
         return decision
 

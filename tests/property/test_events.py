@@ -14,7 +14,7 @@ from riskenv import Caps, Event, EventPolicy, EventRule
 from riskenv.event_policy import NeededDate
 from riskenv.gap_risk_monitor import GapRiskMonitor
 from riskenv.measures import MEASURES
-from riskenv.projection import Proposal
+from riskenv.projection import Proposal, closing_trades
 
 from .worlds import DAY, FAST, HOUR, NOW, SESSIONS, SLOW, TODAY, world
 
@@ -200,24 +200,22 @@ def test_the_order_of_questions_and_of_the_list_changes_no_answer(
     assert [two.window(now) for now in reversed(times)] == first[::-1]
 
 
-def decisions(w) -> list[bytes]:
-    """A few questions: hold, sell and buy each instrument."""
+def decisions(w) -> list[dict]:
+    """A few questions: hold, sell and buy each instrument; all but what they are configured by."""
     n = len(w.table)
     asked = [np.zeros(n), *(sign * row for sign in (-5.0, 5.0) for row in np.eye(n))]
     state, a = w.assess()
-    return [
-        w.manager.decide(state, a, Proposal(np.array([trade, np.zeros(n)]), 0))[1].to_bytes()
-        for trade in asked
-    ]
+    closes = closing_trades(w.portfolio, w.market)
+    decided = []
+    for trade in asked:
+        rows = np.stack([trade, np.zeros(n), *closes])
+        forced = np.stack([np.zeros(n), np.zeros(n), *closes])
+        decision = w.manager.decide(state, a, Proposal(rows, 0, forced))[1].to_dict()
+        decided.append({**decision, "config_digest": ""})
+    return decided
 
 
 def check_manager(seed, public, later, policy) -> None:
-    # The manager enforces caps, blocks and reductions; sizes by a deadline it refuses.
-    rules = tuple(
-        rule.model_copy(update={"action": None, "reduce_to": 1.0, "steps": 1})
-        for rule in policy.rules
-    )
-    policy = policy.model_copy(update={"rules": rules})
     caps = Caps(delta=800.0, vega=60.0, es_1d=9e3, gap_loss=6e3)
     one = world(seed, caps=caps, events=tuple(public), policy=policy)
     two = world(seed, caps=caps, events=(*later, *public), policy=policy)

@@ -10,9 +10,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from riskenv import BreakerState, Caps, RiskGate, RiskLimits, Rung
+from riskenv import BreakerState, Caps, Instrument, RiskGate, RiskLimits, Rung
 from riskenv.circuit_breaker import climb, halt, mark_equity, resume
 from riskenv.config import ConfigError, load_config
+from riskenv.event_reductions import SizeBefore
 
 from ...property.worlds import DAY, HOUR, NOW, SESSIONS, World, world
 
@@ -305,6 +306,7 @@ def test_only_a_sha256_is_taken_for_the_tokens_digest(token: str) -> None:
 
 USED = marked(marked(BreakerState(Rung.WARN), 100.0), 90.0, 1)
 WITHOUT = object()
+SIZE = replace(USED, event_sizes=(SizeBefore(Instrument("SPX"), 3.0),)).to_dict()["event_sizes"][0]
 
 
 def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
@@ -319,7 +321,10 @@ def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
         "high_water_mark": 101.0, "last_equity": 91.0, "halt_reason": "x", "resume_reason": "x",
         "rebased_from": 1.0, "assessed_at": USED.assessed_at + 1,
         "losses": replace(USED.losses, extreme=(True, False)),
+        "event_sizes": (SizeBefore(Instrument("SPX"), 3.0),),
     }  # fmt: skip
+    restored = BreakerState.from_dict(replace(USED, event_sizes=changes["event_sizes"]).to_dict())
+    assert restored.event_sizes == changes["event_sizes"]
     assert set(changes) == set(BreakerState.__dataclass_fields__)
     digests = {replace(USED, **{key: value}).digest for key, value in changes.items()}
     assert len(digests | {USED.digest}) == len(changes) + 1
@@ -329,7 +334,9 @@ def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
     ("key", "value"),
     [
         *((key, WITHOUT) for key in USED.to_dict()),
-        *((key, []) for key in USED.to_dict()),
+        *((key, []) for key in USED.to_dict() if key != "event_sizes"),
+        ("event_sizes", None), ("event_sizes", [{"underlying": "SPX", "contracts": 1.0}]),
+        ("event_sizes", [{**SIZE, "contracts": 0.0}]), ("event_sizes", [{**SIZE, "right": "call"}]),
         ("rung", "CALM"), ("rung", 3), ("session", 1.0), ("session", -2), ("session", True),
         ("since_session", None), ("day_start_equity", math.nan), ("high_water_mark", math.inf),
         ("last_equity", "90"), ("halt_reason", None), ("assessed_at", 1.5), ("mood", "calm"),

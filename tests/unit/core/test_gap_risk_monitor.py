@@ -293,7 +293,11 @@ def test_an_event_of_a_sector_touches_its_tickers_and_those_of_no_known_sector(
     assert window.blocked(tickers).tolist() == blocked
     assert [window.size_fraction(t) == 0.0 for t in tickers] == blocked
     members = {t for t, own in (sectors or {}).items() if own == "technology"}
-    assert {jump.symbol for jump in window.jumps} == {"", *members}
+    # Nobody said which tickers there are: the jump of a sector is one of the whole market.
+    assert {jump.symbols for jump in window.jumps} == {(), *((t,) for t in members)}
+    known = watching(event, rules=[rule], sectors=sectors).window(event.time, tickers)
+    at_once = tuple(t for t, touched in zip(tickers, blocked, strict=True) if touched)
+    assert {jump.symbols for jump in known.jumps} == {at_once, *((t,) for t in at_once)}
 
 
 def test_tickers_leave_out_what_does_not_touch_them() -> None:
@@ -359,7 +363,7 @@ def test_a_ticker_without_the_date_it_needs_counts_as_inside_the_window(needed, 
     of_earnings = needed.event_type == "earnings"
     assert window.cap_multiplier == (0.5 if of_earnings else 1.0)
     jumping = {t for t, is_inside in zip(tickers, inside, strict=True) if is_inside and of_earnings}
-    assert {jump.symbol for jump in window.jumps} == jumping
+    assert {jump.symbols for jump in window.jumps} == {(ticker,) for ticker in jumping}
     # No date, no deadline: what is unknown forces no trade.
     assert [window.size_fraction(t) for t in tickers] == [1.0] * 4
     # Asked of no tickers in particular, the window still knows who lacks a date.
@@ -419,7 +423,9 @@ def test_a_rule_names_what_it_does(values, kind) -> None:
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"action": "hedge_gap"}, "action: got 'hedge_gap'"),
+        ({"action": "hedge"}, "action: got 'hedge'"),
+        ({"action": "hedge_gap"}, "gap_log_return: got 0.0; allowed with hedge_gap"),
+        ({"hedge_gap": True}, "gap_log_return: got 0.0; allowed with hedge_gap"),
         ({"action": "tighten"}, "the other keys amount to 'watch'"),
         ({"action": "watch", "block_new": True}, "the other keys amount to 'block_new'"),
         ({"action": "reduce_size"}, "the other keys amount to 'watch'"),
