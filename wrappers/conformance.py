@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from riskenv.wrappers.adapter import Adapter
+from riskenv.wrappers.conformance_adapter import adapter_findings
 from riskenv.wrappers.conformance_report import ConformanceReport, Finding
 from riskenv.wrappers.conformance_rules import (
     DECLARED,
@@ -22,6 +23,7 @@ from riskenv.wrappers.conformance_rules import (
     payments,
     verdict_on,
 )
+from riskenv.wrappers.conformance_spaces import remap_findings, space_findings
 from riskenv.wrappers.observations import copied, same
 from riskenv.wrappers.risk_constrained_env import RiskConstrainedEnv
 
@@ -29,6 +31,8 @@ from riskenv.config import ConfigError
 
 # Steps at which every row of a menu, and what an adapter encodes, is compared.
 LOOKS = 10
+# Resets on one seed: a start drawn from few could be the same by chance in a few of them.
+RESETS = 10
 
 
 def check_constrained_env(
@@ -62,7 +66,9 @@ def check_constrained_env(
     """
     layer, outside = _layer_of(env)
     check = _Check(env, layer, outside)
-    check.spaces()
+    check.keep(space_findings(env))
+    if _masked(layer):
+        check.keep(remap_findings(outside))
     try:
         actions, first = check.run(steps, seed)
     except _FourValuesError as error:
@@ -95,38 +101,9 @@ class _Check:
         """Keep the first finding of each code."""
         self.findings.setdefault(code, Finding(code, words, problem))
 
-    # -- spaces ---------------------------------------------------------------------------------
-
-    def spaces(self) -> None:
-        space = self.env.action_space
-        for box in _boxes(space):
-            if not (np.isfinite(box.low).all() and np.isfinite(box.high).all()):
-                self.add(
-                    "infinite_bounds",
-                    f"infinite bounds: the action space holds {box}; a request cannot be scaled "
-                    "or projected there. Bound it by what the env can trade",
-                )
-        if self.env.action_space is not space:
-            self.add(
-                "unseeded_space", "the action space is built anew at each look: a seed is lost"
-            )
-        drawn = []
-        for _ in range(2):
-            space.seed(0)
-            drawn.append([space.sample() for _ in range(5)])
-        if not same(*drawn):
-            self.add("unseeded_space", f"unseeded space: {space} draws other actions on one seed")
-        if not _masked(self.layer):
-            return
-        for wrapper in self.outside:
-            remaps = isinstance(wrapper, gymnasium.ActionWrapper)
-            if remaps or wrapper.action_space != wrapper.env.action_space:
-                self.add(
-                    "outer_remap",
-                    f"{type(wrapper).__name__} outside the layer changes actions: the mask speaks "
-                    "of the layer's rows, not of the agent's. Put it inside, with adapter=... "
-                    "that reads through it",
-                )
+    def keep(self, findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            self.findings.setdefault(finding.code, finding)
 
     # -- rollouts -------------------------------------------------------------------------------
 
@@ -140,7 +117,9 @@ class _Check:
             looks = set(np.linspace(0, steps - 1, LOOKS).astype(int).tolist())
             for k in range(steps):
                 if k in looks:
-                    self._look()
+                    self.keep(
+                        adapter_findings(self.adapter, self.layer.env, self.layer.action_space)
+                    )
                 mask = self._mask()
                 action = self.env.action_space.sample()
                 if mask is not None and draw.random() < 0.5:
@@ -161,10 +140,12 @@ class _Check:
 
     def repeat(self, actions: list[Any], first: list[Any], seed: int) -> None:
         """The same actions again, unwatched: once to see a change, once more to tell its cause."""
+        starts = [copied(self.env.reset(seed=seed)[0]) for _ in range(RESETS)]
         again = self._replay(actions, seed)
-        if same(first, again):
+        settled = all(same(start, starts[0]) for start in starts)
+        if settled and same(first, again):
             return
-        if same(again, self._replay(actions, seed)):
+        if settled and same(again, self._replay(actions, seed)):
             self.add(
                 "impure",
                 "snapshot, preview, encode or fallbacks are not pure: with more of them asked, the "
@@ -291,42 +272,6 @@ class _Check:
                 "preview_all agree?",
             )
 
-    def _look(self) -> None:
-        """What an adapter says of one state, held against itself."""
-        inner, adapter = self.layer.env, self.adapter
-        space = self.layer.action_space
-        menu = adapter.preview_all(inner)
-        if menu is not None and isinstance(space, spaces.Discrete):
-            rows = [adapter.preview(inner, k) for k in range(space.start, space.start + space.n)]
-            if len(menu) != len(rows) or not same(list(menu), rows):
-                self.add("menu", "preview_all and preview disagree on a row of the menu")
-        for action in adapter.fallbacks(inner):
-            if not space.contains(action):
-                self.add("fallback", f"fallbacks: {action!r} is not in {space}")
-            elif adapter.preview(inner, action) is None:
-                self.add("fallback", f"fallbacks: {action!r} has no preview; each must be known")
-        action = space.sample()
-        trades = adapter.preview(inner, action)
-        if trades is None:
-            return
-        linear = adapter.linear(inner)
-        if linear is not None:
-            slack = 0.5 * len(linear.matrix) + 1e-6 if adapter.traits.whole_lots else 1e-6
-            if not np.all(np.abs(linear.of(action) - trades) <= slack):
-                self.add("linear", f"linear and preview disagree on the action {action!r}")
-        encoded = adapter.encode(inner, trades, action)
-        if encoded is None:
-            return
-        back = adapter.preview(inner, encoded)
-        if not space.contains(encoded):
-            self.add("encode", f"encode: {encoded!r} is not in {space}")
-        elif back is None or np.any(np.abs(back) > np.abs(trades) + 1e-6) or np.any(
-            back * trades < 0.0
-        ):  # fmt: skip
-            self.add("encode", "encode returned an action that trades more than it was asked for")
-        elif not same(adapter.preview(inner, adapter.encode(inner, back, encoded)), back):
-            self.add("encode", "encode and preview do not settle: encoding a preview changes it")
-
     # -- the report -----------------------------------------------------------------------------
 
     def report(self) -> ConformanceReport:
@@ -382,18 +327,6 @@ def _layer_of(
 
 def _masked(layer: RiskConstrainedEnv) -> bool:
     return isinstance(layer.action_space, spaces.Discrete)
-
-
-def _boxes(space: spaces.Space[Any]) -> Iterator[spaces.Box]:
-    """The Boxes in a space, however deep."""
-    if isinstance(space, spaces.Box):
-        yield space
-    elif isinstance(space, spaces.Dict):
-        for part in space.spaces.values():
-            yield from _boxes(part)
-    elif isinstance(space, spaces.Tuple):
-        for part in space.spaces:
-            yield from _boxes(part)
 
 
 @contextmanager

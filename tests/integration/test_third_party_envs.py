@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from riskenv.wrappers import RiskConstrainedEnv
+from riskenv.wrappers import RiskConstrainedEnv, check_constrained_env
 
 FOLDER = Path(__file__).parent / "third_party"
 NAMES = ("anytrading", "trading_env", "qtrade_env")
@@ -38,11 +38,15 @@ def use(name, shares, price, equity):
     return abs(shares) / 60.0
 
 
-@pytest.fixture(params=NAMES)
-def third_party(request):
+def load(name):
     # One of the three turns every warning into an error when it is imported.
     with warnings.catch_warnings():
-        return request.param, importlib.import_module(f".third_party.{request.param}", __package__)
+        return importlib.import_module(f".third_party.{name}", __package__)
+
+
+@pytest.fixture(params=NAMES)
+def third_party(request):
+    return request.param, load(request.param)
 
 
 def run(name, env, steps, seed):
@@ -100,6 +104,23 @@ def test_previews_are_what_the_account_then_shows(third_party):
         np.testing.assert_allclose(account(name, env)[0] - shares, expected[0], atol=1e-9)
         traded += expected.any()
     assert traded > 50
+
+
+def test_the_check_finds_no_problem(third_party):
+    _, module = third_party
+    env = RiskConstrainedEnv(module.make(), module.LIMITS, adapter=module.ADAPTER)
+    report = check_constrained_env(env, steps=120)
+    assert report.problems == ()
+    assert report.share_matched == 1.0
+
+
+def test_a_seed_that_does_not_reach_an_env_is_found():
+    module = load("trading_env")
+    bare = module.make()
+    bare.initial_position = "random"  # its default: from NumPy's global generator
+    env = RiskConstrainedEnv(bare, module.LIMITS, adapter=module.ADAPTER)
+    report = check_constrained_env(env, steps=120)
+    assert {finding.code for finding in report.problems} == {"unseeded"}
 
 
 @pytest.mark.parametrize("name", NAMES)
