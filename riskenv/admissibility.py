@@ -294,6 +294,22 @@ class Book(NamedTuple):
     orders: bool
 
 
+@jit
+def _nothing_left(rows, before, change, after):  # type: ignore[no-untyped-def]
+    """A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
+    where the sums would leave a rounding residue that looks like a new loss. Not so a strategy's
+    part, which may have been offset by another's: it keeps its own sums."""
+    whole = np.ones(after.shape[1], dtype=np.bool_)
+    for r in range(rows.net_at.size):
+        whole[rows.net_at[r]] = rows.net_book[r] == 0
+    for r in range(rows.gross_at.size):
+        whole[rows.gross_at[r]] = rows.gross_book[r] == 0
+    for j in range(whole.size):
+        if whole[j]:
+            after[:, j] = 0.0
+            change[:, j] = -before[:, j]
+
+
 # Rows of what `judge` says of each trade.
 EMPTY, SHRINKS, TOUCHES, CLOSES, ADMISSIBLE = range(5)
 
@@ -321,11 +337,8 @@ def judge(book, strategy, wanted, trades, closing, after, flags):  # type: ignor
             closes &= trades[a, i] == -book.quantity[i]
         flags[CLOSES, a] = closes
         flags[SHRINKS, a] |= closing[a]
-        # A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly
-        # 0, where the sums would leave a rounding residue that looks like a new loss.
         if closes and not book.orders:
-            after[a] = 0.0
-            change[a] = -book.interval
+            _nothing_left(book.rows, book.interval, change[a], after[a])
             flags[SHRINKS, a] = True
     admissible(
         book.interval, change, after, book.low, book.high, flags[EMPTY], flags[SHRINKS],

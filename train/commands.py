@@ -1,4 +1,4 @@
-"""`riskenv demo`."""
+"""`riskenv demo` and `riskenv soak`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command; what it needs is imported when it runs."""
+    """Add the commands; what they need is imported when they run."""
 
     @app.command("demo")
     def demo(
@@ -64,6 +64,74 @@ def register(app: typer.Typer) -> None:
         _print(console, settings, result, out)
         if not result.passed:
             raise typer.Exit(1)
+
+    @app.command("soak")
+    def soak(
+        actions: Annotated[int, typer.Option(min=1, help="how many")] = 1_000_000,
+        seed: Annotated[int, typer.Option(min=0, help="of all worlds")] = 1,
+        jobs: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+        every: Annotated[float, typer.Option(min=0.0, help="seconds between lines")] = 30.0,
+        world: Annotated[int, typer.Option(min=-1, help="run this one alone; -1: all")] = -1,
+    ) -> None:
+        """Random actions on random markets with garbage quotes, judged by a second opinion.
+
+        Exit code 1 if a decision breached a hard cap or entered what is Unknown, or a call failed.
+        What was found names its world: run it alone with --world, and the same seed.
+        """
+        import time
+
+        from rich.console import Console
+        from riskenv.train.soak import SoakTally, soak_world
+        from riskenv.train.soak import soak as run_soak
+
+        errors, start = Console(stderr=True), time.monotonic()
+
+        def told(tally: SoakTally, seconds: float) -> None:
+            errors.print(
+                f"{seconds:,.0f} s: {tally.actions:,} actions, {tally.breaches:,} breaches, "
+                f"{tally.failures:,} failures"
+            )
+
+        if world >= 0:
+            tally = SoakTally()
+            soak_world(seed, world, tally)
+        else:
+            tally = run_soak(actions, seed, jobs, every, told)
+        _print_soak(Console(), tally, time.monotonic() - start)
+        if not tally.passed:
+            errors.print(f"run one world again: riskenv soak --seed {seed} --world K")
+            raise typer.Exit(1)
+
+
+def _print_soak(console: Any, tally: Any, seconds: float) -> None:
+    """What was found, and the table."""
+    from rich import box
+    from rich.markup import escape
+    from rich.table import Table
+
+    for words in tally.findings:
+        console.print(escape(words), style="red", soft_wrap=True)
+    table = Table(title="soak", box=box.SIMPLE, show_header=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("", justify="right")
+    for name, value in (
+        ("actions", tally.actions),
+        ("worlds", tally.worlds),
+        ("active hard-cap breaches", tally.breaches),
+        ("failures", tally.failures),
+        ("actions that traded", tally.trades),
+        ("of which in what is Unknown", tally.not_judged),
+        ("garbage quotes", tally.garbage),
+        *((f"verdict {name}", n) for name, n in sorted(tally.verdicts.items())),
+        *((f"rung {name}", n) for name, n in sorted(tally.rungs.items())),
+    ):
+        table.add_row(name, f"{value:,}")
+    for name, times in (("assess", tally.assess_times), ("decide", tally.decide_times)):
+        for q in (0.5, 0.99):
+            table.add_row(f"{name} p{100 * q:.0f}, us", f"{tally.quantile(times, q):,.0f}")
+    table.add_row("wall time, s", f"{seconds:,.0f}")
+    table.add_row("wall time per action, us", f"{1e6 * seconds / max(tally.actions, 1):,.0f}")
+    console.print(table)
 
 
 def _print(console: Any, config: Any, result: Any, out: Path) -> None:

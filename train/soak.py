@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from riskenv.train.soak_oracle import Oracle
+from riskenv.train.soak_world import TOKEN, VAR, SoakWorld, Tick, books_of
 
 from riskenv import BreakerState, Portfolio, Proposal, Rung, Verdict, proposal_for
 from riskenv.circuit_breaker import halt, resume
 from riskenv.projection import closing_trades
-from riskenv.train.soak_oracle import Oracle
-from riskenv.train.soak_world import TOKEN, VAR, SoakWorld, Tick, books_of
 
 FloatArray = NDArray[np.float64]
 
@@ -157,7 +157,9 @@ def _parts(actions: int, seed: int, jobs: int) -> Iterator[SoakTally]:
 def _task(seed: int, first: int, stop: int, actions: int) -> SoakTally:
     tally = SoakTally()
     for number in range(first, stop):
-        soak_world(seed, number, tally, min(ACTIONS_PER_WORLD, actions - number * ACTIONS_PER_WORLD))
+        soak_world(
+            seed, number, tally, min(ACTIONS_PER_WORLD, actions - number * ACTIONS_PER_WORLD)
+        )
     return tally
 
 
@@ -226,6 +228,8 @@ class _Run:
             orders = [world.random_book() * (rng.random() < 0.8) for _ in range(rng.integers(3))]
             self.working = np.stack(orders) if orders else None
         over = (world.table.kind != 0) & (world.table.expiry <= world.now)
+        if self.working is not None:
+            self.working = np.where(over, 0.0, self.working)  # they lapse
         if rng.random() < 0.95:  # settled; else the position is still listed
             self.quantity = np.where(over, 0.0, self.quantity)
             self.parts = {tag: np.where(over, 0.0, q) for tag, q in self.parts.items()}
@@ -276,7 +280,10 @@ class _Run:
         if np.isfinite(trade).all():
             self.quantity = self.quantity + trade
             if proposal.strategy:
-                self.parts = {**self.parts, proposal.strategy: self.parts[proposal.strategy] + trade}
+                self.parts = {
+                    **self.parts,
+                    proposal.strategy: self.parts[proposal.strategy] + trade,
+                }
             value = self.tick.clean.value
             self.cash -= float(np.nansum(np.where(trade != 0.0, trade * value, 0.0)))
         return refused + breaches

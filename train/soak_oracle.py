@@ -240,8 +240,11 @@ class Oracle:
             book = cap.scope if cap.kind == "strategy" else ""
             parts.setdefault(book, []).append((k, up, down))
         for book, rows in parts.items():
-            at, ups, downs = zip(*rows, strict=True)
-            self.rows[book] = list(at), np.column_stack(ups), np.column_stack(downs)
+            self.rows[book] = (
+                [row[0] for row in rows],
+                np.column_stack([row[1] for row in rows]),
+                np.column_stack([row[2] for row in rows]),
+            )
         self.one_sided = np.array([c.measure in ("theta", *TAILS) for c in self.caps], dtype=bool)
         self.low, self.high = -self.limit, np.where(self.one_sided, np.inf, self.limit)
         gross = np.array([c.measure in GROSS for c in self.caps], dtype=bool)
@@ -275,7 +278,8 @@ class Oracle:
             ends[:, at] = (0.0 if q is None else _sum(q, up, down)) + self.pending[:, at]
         if tails and self.P is not None:
             pnl = [
-                books[""] @ block + fill for block, fill in zip(self.P, self.worst_fills, strict=True)
+                books[""] @ block + fill
+                for block, fill in zip(self.P, self.worst_fills, strict=True)
             ]
             found: dict[int, tuple[float, float]] = {}
             for k, j in self.tails:

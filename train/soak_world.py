@@ -7,26 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from riskenv import (
-    Event,
-    EventPolicy,
-    EventRule,
-    FactorHistory,
-    Instrument,
-    InstrumentTable,
-    Market,
-    PortfolioRiskManager,
-    RiskLimits,
-    Sessions,
-    VarConfig,
-)
 from riskenv.train.soak_oracle import (
     BUCKETS,
     DAY,
@@ -41,6 +27,21 @@ from riskenv.train.soak_oracle import (
     option_values,
     pnl_of,
 )
+
+from riskenv import (
+    Event,
+    EventPolicy,
+    EventRule,
+    FactorHistory,
+    Instrument,
+    InstrumentTable,
+    Market,
+    PortfolioRiskManager,
+    RiskLimits,
+    Sessions,
+    VarConfig,
+)
+from riskenv.exposures import exposures
 
 FloatArray = NDArray[np.float64]
 
@@ -225,7 +226,7 @@ class SoakWorld:
 
     def tick(self, garbage: bool = True) -> Tick:
         """What is quoted now, and what is so."""
-        rng, table, now = self.rng, self.table, self.now
+        table, now = self.table, self.now
         n, u, ticker = len(table), len(self.tickers), table.underlying_index
         years = (table.expiry - now) / YEAR
         carry = np.where(table.on_future, self.rate, self.carry[ticker])
@@ -271,7 +272,9 @@ class SoakWorld:
         hidden, spot = hidden.copy(), self.spot.copy()
         for k in np.flatnonzero(bad_spot):
             if rng.random() < 0.3:  # believable: the layer can only take it as it comes
-                spot[k] = quoted["spot"][k] = np.round(spot[k] * rng.choice([0.5, 0.9, 1.1, 3.0]), 4)
+                spot[k] = quoted["spot"][k] = np.round(
+                    spot[k] * rng.choice([0.5, 0.9, 1.1, 3.0]), 4
+                )
             else:
                 quoted["spot"][k] = rng.choice([np.nan, np.inf, -np.inf, -1.0, 0.0, 1e200])
                 hidden |= ticker == k
@@ -307,13 +310,11 @@ class SoakWorld:
         """(n, 11) the layer's exposures of American options at the spot that is believed."""
         if not self.table.american.any():
             return None
-        from dataclasses import replace
-
-        from riskenv.exposures import exposures
-
-        rows = np.flatnonzero(self.table.american)
-        out = np.zeros((len(self.table), len(NET)))
-        out[rows] = exposures(replace(clean, spot=spot)).X[rows]
+        rows, n = np.flatnonzero(self.table.american), len(self.table)
+        out = np.zeros((n, len(NET)))
+        # No quote stands in the way: exposures come of the spot and the volatility alone.
+        market = replace(clean, spot=spot, bid=np.zeros(n), ask=np.full(n, 1e9))
+        out[rows] = exposures(market).X[rows]
         return out
 
     @cached_property

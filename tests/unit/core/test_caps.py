@@ -112,6 +112,23 @@ def test_a_strategy_is_held_to_its_caps_by_its_own_positions_and_trades() -> Non
     assert (d.verdict, d.trades[a]) == (Verdict.RESIZE, -2.0)
 
 
+def test_closing_the_whole_book_in_the_name_of_one_strategy_does_not_empty_its_part() -> None:
+    """Two strategies that offset each other: the book is small, the parts are not."""
+    w = world(1, held=0)
+    a = options(w, "A", 20)[0]
+    m = manager(by_strategy={"one": ScopeCaps(contracts=10.0)})
+    parts = {"one": vector(w, {a: 10.0}), "other": vector(w, {a: -13.0})}
+    book = replace(book_of(w, {a: -3.0}), strategies=parts)
+    close = vector(w, {a: 3.0})
+    d = decide(m, book, w.market, close, "one")
+    assert d.verdict is Verdict.BLOCK
+    assert [r.measure for r in d.reasons] == ["contracts[one]"]
+    d = decide(m, book, w.market, close, "other")
+    assert d.verdict is Verdict.ALLOW
+    assert d.after[d.names.index("contracts[one]")] == 10.0
+    assert d.after[d.names.index("contracts")] == 0.0
+
+
 def test_sums_of_sizes_do_not_net() -> None:
     w = world(1, held=0)
     call, put = options(w, "A", 20)[:2]
