@@ -33,7 +33,8 @@ def only_closes(portfolio: Portfolio, pending: FloatArray, trades: FloatArray) -
     """
     held, table = portfolio.quantity, portfolio.table
     left = held + np.where(held > 0.0, pending[0], pending[1])
-    towards = (trades * held < 0.0) & (left * held > 0.0) & (np.abs(trades) <= np.abs(left))
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite closes nothing
+        towards = (trades * held < 0.0) & (left * held > 0.0) & (np.abs(trades) <= np.abs(left))
     closes = np.asarray(((trades == 0.0) | towards).all(axis=1))
     rows = np.flatnonzero(closes & (trades != 0.0).any(axis=1))
     if rows.size and (held < 0.0).any():
