@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
     from riskenv.gate.risk_gate import RiskGate
     from riskenv.instruments import Instrument, InstrumentTable
-    from riskenv.limits import Caps, ConfirmRule, RiskLimits, ScopeCaps
+    from riskenv.limits import Caps, ConfirmRule, CorrectionRule, RiskLimits, ScopeCaps
     from riskenv.live_greeks import LiveGreeks, Quotes
     from riskenv.margin import MarginRule
     from riskenv.market import Market
@@ -35,10 +35,11 @@ if TYPE_CHECKING:
     from riskenv.portfolio import Portfolio
     from riskenv.portfolio_greeks import PortfolioGreeks, aggregate_greeks
     from riskenv.portfolio_risk_manager import PortfolioRiskManager
-    from riskenv.projection import Proposal, proposal_for
+    from riskenv.projection import Proposal
     from riskenv.quote_rules import QuoteRules
     from riskenv.quote_vols import implied_vols, with_implied_vols
     from riskenv.reasons import Alert, Reason
+    from riskenv.reduction import ReductionPlan
     from riskenv.sessions import CalendarRangeError, Sessions
     from riskenv.var_calculator import VarConfig, VarReport, historical_var
 
@@ -51,6 +52,7 @@ _HOME = {
     "Caps": "limits",
     "ConfigError": "config",
     "ConfirmRule": "limits",
+    "CorrectionRule": "limits",
     "Decision": "decision",
     "Dividend": "dividends",
     "Event": "events",
@@ -75,6 +77,7 @@ _HOME = {
     "QuoteRules": "quote_rules",
     "Quotes": "live_greeks",
     "Reason": "reasons",
+    "ReductionPlan": "reduction",
     "RiskGate": "gate.risk_gate",
     "RiskLimits": "limits",
     "Rung": "circuit_breaker",
@@ -94,7 +97,6 @@ _HOME = {
     "instrument_from_occ": "occ",
     "load_bundle": "gate.bundle",
     "load_config": "config",
-    "proposal_for": "projection",
     "save_bundle": "gate.bundle",
     "settlement_time": "occ",
     "with_implied_vols": "quote_vols",
@@ -109,6 +111,7 @@ __all__ = [
     "Caps",
     "ConfigError",
     "ConfirmRule",
+    "CorrectionRule",
     "Decision",
     "Dividend",
     "Event",
@@ -133,6 +136,7 @@ __all__ = [
     "QuoteRules",
     "Quotes",
     "Reason",
+    "ReductionPlan",
     "RiskGate",
     "RiskLimits",
     "Rung",
@@ -153,7 +157,6 @@ __all__ = [
     "instrument_from_occ",
     "load_bundle",
     "load_config",
-    "proposal_for",
     "save_bundle",
     "settlement_time",
     "with_implied_vols",

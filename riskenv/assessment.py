@@ -146,9 +146,10 @@ class Assessment:
     def deciding(self) -> BoolArray:
         """(H,) horizons that a verdict depends on: those with a cap, and the first, which says
         whether a trade reduces."""
-        tails = self.capped[len(LINEAR) : len(LINEAR) + len(TAIL)].reshape(-1, 2).any(axis=1)
-        tails[0] = True
-        return np.asarray(tails)
+        tails = self.capped[len(LINEAR) : len(LINEAR) + len(TAIL)].reshape(-1, 2)
+        deciding = np.asarray(tails.any(axis=1))
+        deciding[0] = True
+        return deciding
 
     @cached_property
     def pending(self) -> FloatArray:

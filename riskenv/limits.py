@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -118,6 +118,29 @@ class ConfirmRule(Config):
         return self
 
 
+class CorrectionRule(Config):
+    """What is done in place of a request that may not pass, and what it is measured by.
+
+    Attributes:
+        method: "project" to the nearest admissible trade in whole lots; "radial" scales the
+            request towards nothing, which is cheaper and further away.
+        norm: how far two trades are apart: the sum over legs of weight x lots^2, a lot's weight
+            being its half-spread ("spread_cost") or its notional.
+        hedges: what a reduction may trade besides the positions it closes: nothing, or shares and
+            futures of the underlyings.
+        commission: currency a lot, added to the half-spread in the cost of a reduction.
+
+    Example:
+        >>> CorrectionRule(norm="notional").method
+        'project'
+    """
+
+    method: Literal["project", "radial"] = "project"
+    norm: Literal["spread_cost", "notional"] = "spread_cost"
+    hedges: Literal["none", "underlyings"] = "none"
+    commission: float = Field(default=0.0, ge=0.0)
+
+
 class RiskLimits(Config):
     """Caps and the levels of the circuit breaker around them.
 
@@ -137,6 +160,7 @@ class RiskLimits(Config):
             which a rung is left; the gap to 1 is the band that keeps the breaker from flapping.
         dwell_sessions: sessions a rung is held at least.
         confirm: how an extreme loss is confirmed; exposures need no confirmation.
+        correction: what stands in for a request that may not pass.
         operator_token_sha256: sha256 (hex) of the token that resumes a halted book; without one a
             halt is final.
 
@@ -164,6 +188,7 @@ class RiskLimits(Config):
     release: float = Field(default=0.9, gt=0.0, lt=1.0)
     dwell_sessions: int = Field(default=1, ge=0)
     confirm: ConfirmRule = ConfirmRule()
+    correction: CorrectionRule = CorrectionRule()
     operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     quotes: QuoteRules = QuoteRules()
 

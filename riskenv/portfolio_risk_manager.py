@@ -10,7 +10,7 @@ evaluation and the live gate call exactly these.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -29,6 +29,7 @@ from riskenv.book_rows import (
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
+from riskenv.correction import forced_plan, propose, reduce_by
 from riskenv.decision import Decision
 from riskenv.event_reductions import least_lots, sizes_before
 from riskenv.events import Event
@@ -44,6 +45,7 @@ from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
 from riskenv.quote_quality import NOT_COMPUTABLE
+from riskenv.reduction import ReductionPlan
 from riskenv.risk_matrices import MatrixCache
 from riskenv.scenarios import ScenarioSet, historical_scenarios
 from riskenv.selection import allowed_rows, evaluate, replacement
@@ -283,12 +285,36 @@ class PortfolioRiskManager:
 
     # -- decide ---------------------------------------------------------------------------------
 
+    def propose(
+        self,
+        assessment: Assessment,
+        trades: Sequence[float] | FloatArray,
+        strategy: str = "",
+        *,
+        box_low: FloatArray | None = None,
+        box_high: FloatArray | None = None,
+    ) -> Proposal:
+        """A request with all that may be done in its place, for a caller with free choice of
+        trades: `riskenv.correction.propose`."""
+        return propose(assessment, trades, strategy, box_low, box_high)
+
+    def reduction_plan(
+        self, assessment: Assessment, shares: Mapping[str, float] | None = None
+    ) -> ReductionPlan:
+        """The cheapest whole-lot plan that brings every broken measure to its release level, or
+        that reduces the measures named by a share of their size: {"delta": 0.3}.
+
+        Its steps are in an order that the book may stop after. It is advice: hand what is to be
+        done to `decide`, as any other request.
+        """
+        return reduce_by(assessment, shares) if shares else forced_plan(assessment)
+
     def decide(
         self, state: BreakerState, assessment: Assessment, proposal: Proposal
     ) -> tuple[BreakerState, Decision]:
         """Choose what is done: the request if it may pass, else the nearest row that may.
 
-        Nearest: least cost (half spread) of the difference to the request, ties to the lowest
+        Nearest: by `CorrectionRule.norm` of the difference to the request, ties to the lowest
         row. Where a reduction is due, only rows that bring every broken measure back to its
         release level may pass; if none does, the row that comes closest, and a reason says so.
         """

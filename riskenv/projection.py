@@ -7,7 +7,6 @@ rows, a continuous action scaled down towards hold, reductions that come first.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,49 +100,3 @@ def closing_trades(portfolio: Portfolio, market: Market) -> FloatArray:
             lots = np.minimum(np.ceil(fraction * np.abs(held)), np.abs(held))
             rows.append(0.0 - np.sign(held) * lots)  # no -0.0
     return np.stack(rows)
-
-
-def proposal_for(
-    trades: Sequence[float] | FloatArray,
-    portfolio: Portfolio,
-    market: Market,
-    reducing: bool,
-    strategy: str = "",
-    least: FloatArray | None = None,
-) -> Proposal:
-    """What a caller with free choice of trades (an order list, a live gate) hands to `decide`.
-
-    Rows: the trade, its radial cuts down to nothing, and, where reductions are due
-    (`reducing`), each reduction of the book alone, followed by the trade, and by half of it.
-
-    Args:
-        least: (n,) contracts that are due to be closed (`Assessment.least`): one more reduction,
-            which closes exactly these.
-
-    Raises:
-        ValueError: the trades have another shape than the book.
-    """
-    asked = np.asarray(trades, dtype=np.float64)
-    if asked.shape != portfolio.quantity.shape:
-        raise ValueError(
-            f"trades: got shape {asked.shape}; allowed: {portfolio.quantity.shape}, signed "
-            "contracts in the order of the market's table"
-        )
-    cuts = radial(asked)
-    if not reducing:
-        return Proposal(cuts, strategy=strategy)
-    closes = closing_trades(portfolio, market)
-    if least is not None and least.any():
-        closes = np.concatenate([(0.0 - np.sign(portfolio.quantity) * least)[None], closes])
-    if not asked.any() or not np.isfinite(asked).all():
-        return Proposal(
-            np.concatenate([cuts, closes]),
-            forced=np.concatenate([np.zeros_like(cuts), closes]),
-            strategy=strategy,
-        )
-    half = np.trunc(0.5 * asked)
-    return Proposal(
-        np.concatenate([cuts, closes, closes + asked, closes + half]),
-        forced=np.concatenate([np.zeros_like(cuts), closes, closes, closes]),
-        strategy=strategy,
-    )

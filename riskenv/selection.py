@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,9 +26,13 @@ from riskenv.event_trades import only_closes, share_still_due, still_due
 from riskenv.market import Market
 from riskenv.measures import GREEKS, HORIZONS, point
 from riskenv.projection import Proposal
+from riskenv.quote_quality import FX, SPOT
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+# Currency a lot of what has no known spread.
+UNKNOWN_COST = 1e6
 
 EVERY_HORIZON = np.ones(len(HORIZONS), dtype=np.bool_)
 
@@ -127,15 +132,18 @@ def replacement(
 ) -> tuple[int, str]:
     """(row to do instead, code of what is wrong with it or "").
 
-    The allowed row nearest to the request in cost; where none is allowed and a reduction is due,
-    the row that comes closest to it ("flatten_unresolved"); else the row that violates the caps
+    The allowed row nearest to the request (`CorrectionRule.norm`), or where the book is reduced
+    the one that costs least to get to from it; where none is allowed and a reduction is due, the
+    row that comes closest to it ("flatten_unresolved"); else the row that violates the caps
     least ("least_violating"). These two go by the least cost of the trade itself, so that they
     are the same whatever was asked for. Ties go to the lowest row.
     """
     if allowed.any():
         asked = proposal.trades[proposal.asked]
-        return _first_least(_distance(a.market, proposal.trades, asked), allowed), ""
-    distance = _distance(a.market, proposal.trades, np.zeros(len(a.table)))
+        # What is ordered goes by its cost, what is corrected by how near it is to the request.
+        measure = _cost if a.reducing else _distance
+        return _first_least(measure(a, proposal.trades, asked), allowed), ""
+    distance = _cost(a, proposal.trades, np.zeros(len(a.table)))
     if a.reducing:
         passing = _passing(a, proposal, candidates)
         if passing.any():
@@ -203,7 +211,7 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
         left = np.abs(a.portfolio.quantity + proposal.trades)
         spot = a.market.spot[a.table.underlying_index]
         # What has no price is dear, not free: it counts as something left.
-        notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, 1e6)
+        notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, UNKNOWN_COST)
         with np.errstate(over="ignore"):
             return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
     late = share_still_due(a.portfolio, a.least, proposal.trades)
@@ -222,16 +230,41 @@ def _unforced(proposal: Proposal) -> BoolArray:
     return np.asarray(~proposal.forced.any(axis=1))
 
 
-def _distance(market: Market, trades: FloatArray, wanted: FloatArray) -> FloatArray:
-    """(A,) what it would cost, in half spreads, to trade from what is wanted to each row."""
-    weight = market.table.multiplier * market.half_spread
-    # An instrument without a known spread is dear, not free.
-    weight[np.isnan(weight)] = 1e6
+def trade_weight(market: Market, norm: str) -> FloatArray:
+    """(n,) what a lot weighs in a distance, currency, above 0: half a spread, or the notional.
+
+    What has no known weight is dear, not free.
+    """
+    table = market.table
+    ticker = table.underlying_index
+    price = market.half_spread if norm == "spread_cost" else market.tickers[SPOT][ticker]
+    with np.errstate(invalid="ignore", over="ignore"):
+        weight = table.multiplier * price * market.tickers[FX][ticker]
+    weight[~((weight >= 0.0) & (weight < np.inf))] = UNKNOWN_COST
+    # A locked market is as good as free, and still not nothing: the nearest trade is one.
+    return np.asarray(np.maximum(weight, 1e-12 * weight.max(initial=1.0)))
+
+
+def _distance(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
+    """(A,) weighted sum of squares between each row and what is wanted."""
+    weight = trade_weight(a.market, a.limits.correction.norm)
+    return _sums(trades, wanted, lambda lots: lots * lots * weight)
+
+
+def _cost(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
+    """(A,) half spreads and commission of trading from what is wanted to each row."""
+    cost = trade_weight(a.market, "spread_cost") + a.limits.correction.commission
+    return _sums(trades, wanted, lambda lots: lots * cost)
+
+
+def _sums(
+    trades: FloatArray, wanted: FloatArray, terms: Callable[[FloatArray], FloatArray]
+) -> FloatArray:
     # A request that is not finite is infinitely far from everything.
     with np.errstate(invalid="ignore", over="ignore"):
         difference = np.abs(trades - wanted)
         difference[np.isnan(difference)] = np.inf
-        return np.array([ordered_sum((row * weight)[row != 0.0]) for row in difference])
+        return np.array([ordered_sum(terms(row)[row != 0.0]) for row in difference])
 
 
 def ordered_sum(values: FloatArray) -> float:

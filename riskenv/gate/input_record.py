@@ -6,6 +6,7 @@ No decision, Greek or VaR is in it. One zip of plain arrays (`.npz`), ragged col
 from __future__ import annotations
 
 import json
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -48,6 +49,7 @@ _DAMAGE = (
     EOFError,
     KeyError,
     SyntaxError,
+    tokenize.TokenError,
     TypeError,
     ValueError,
     RuntimeError,

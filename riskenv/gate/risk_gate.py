@@ -17,7 +17,7 @@ from riskenv.instruments import Instrument
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
-from riskenv.projection import Proposal, proposal_for
+from riskenv.projection import Proposal
 
 
 class RiskGate:
@@ -91,9 +91,7 @@ class RiskGate:
         # The state moves on only with the decision: a call that raises can be made again, and a
         # flow is not counted twice.
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
-        proposal = proposal_for(
-            trades, portfolio, market, assessment.reducing, strategy, assessment.least
-        )
+        proposal = self.manager.propose(assessment, trades, strategy)
         self.state, decision = self.manager.decide(state, assessment, proposal)
         return decision
 

@@ -28,7 +28,6 @@ from riskenv import (
     UnknownDays,
     VarConfig,
     load_bundle,
-    proposal_for,
     save_bundle,
 )
 from riskenv.event_trades import hedge_columns
@@ -115,7 +114,7 @@ class Desk:
         """Ask for a trade, do what is decided."""
         a = self.assess(now, **changes)
         asked = np.zeros(len(self.table)) if trade is None else self.trade(trade)
-        proposal = proposal_for(asked, a.portfolio, a.market, a.reducing, least=a.least)
+        proposal = manager.propose(a, asked)
         self.state, decision = self.manager.decide(self.state, a, proposal)
         self.quantity = self.quantity + decision.trades
         return decision

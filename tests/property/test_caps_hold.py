@@ -24,7 +24,6 @@ from riskenv import (
     RiskLimits,
     Rung,
     Verdict,
-    proposal_for,
 )
 from riskenv.projection import closing_trades
 
@@ -172,7 +171,7 @@ def test_a_denial_has_a_reason_that_is_so(case: Case, seed: int) -> None:
     w = case.world
     state, a = w.assess()
     asked = trade_rows(np.random.default_rng(seed), len(w.table), 2)[0]
-    d = w.manager.decide(state, a, proposal_for(asked, w.portfolio, w.market, a.reducing))[1]
+    d = w.manager.decide(state, a, w.manager.propose(a, asked))[1]
     if d.verdict is Verdict.ALLOW:
         assert d.reasons == ()
         return

@@ -19,7 +19,6 @@ from riskenv import (
     RiskLimits,
     Rung,
     Verdict,
-    proposal_for,
 )
 from riskenv.measures import LINEAR, MEASURES
 from riskenv.projection import closing_trades
@@ -56,8 +55,8 @@ def legs(w: World, *kinds: int, of: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("with_history", [True, False])
 @pytest.mark.parametrize(
     ("held", "closed"),
-    # Whole lots of quarters, as few as bring 0.9 of the cap of 100; beyond 1.25 caps only.
-    [(110.0, 0.0), (124.0, 0.0), (126.0, 63.0), (160.0, 80.0), (200.0, 150.0), (1000.0, 1000.0)],
+    # As few lots as bring 0.9 of the cap of 100; beyond 1.25 caps only.
+    [(110.0, 0.0), (124.0, 0.0), (126.0, 36.0), (160.0, 70.0), (200.0, 110.0), (1000.0, 910.0)],
 )
 def test_beyond_extreme_the_book_is_brought_to_the_release_level(held, closed, with_history):
     w = world(2, caps=Caps(delta=100.0), held=0, with_history=with_history)
@@ -309,13 +308,23 @@ def test_the_nearest_admissible_row_is_the_cheapest_to_go_to_from_the_request() 
     assert [(r.code, r.measure) for r in d.reasons] == [("cap_exceeded", "delta")]
 
 
-def test_proposals_of_a_free_trader_hold_the_cuts_and_what_is_due() -> None:
+def test_a_request_that_passes_is_proposed_alone() -> None:
     w = world(2, caps=Caps(delta=100.0), held=0)
+    a = w.manager.assess(w.state, w.portfolio, w.market)[1]
+    proposal = w.manager.propose(a, shares(w, A=3.0))
+    assert proposal.forced is None
+    assert proposal.trades.tolist() == [shares(w, A=3.0).tolist()]
+
+
+def test_proposals_of_a_free_trader_hold_the_cuts_and_what_is_due() -> None:
+    w = world(2, caps=Caps(delta=3.0), held=0)
     w = w.with_book(shares(w, A=4.0))
-    assert proposal_for(shares(w, A=3.0), w.portfolio, w.market, False).forced is None
-    due = proposal_for(shares(w, A=-2.0), w.portfolio, w.market, True)
-    assert (due.trades[0] == shares(w, A=-2.0)).all()
-    assert (due.trades == shares(w, A=-4.0)).all(axis=1).any()
+    a = w.manager.assess(w.state, w.portfolio, w.market)[1]
+    assert a.rung is Rung.REDUCE
+    due = w.manager.propose(a, shares(w, A=2.0))
+    assert (due.trades[0] == shares(w, A=2.0)).all()
+    # 2.7 is where a delta of 4 under a cap of 3 is released: two lots of one share.
+    assert (due.forced == shares(w, A=-2.0)).all(axis=1).any()
     parts = due.trades - due.forced
-    allowed = {tuple(shares(w, A=a)) for a in (0.0, -1.0, -2.0)}
+    allowed = {tuple(shares(w, A=a)) for a in (0.0, 1.0, 2.0)}
     assert {tuple(row) for row in parts} == allowed

@@ -23,7 +23,6 @@ from riskenv import (
 )
 from riskenv.gate.input_record import InputRecord, InputRecorder, Inputs, Recording
 from riskenv.gate.replay import compare, main, read_decisions, replay, write_decisions
-from riskenv.projection import proposal_for
 
 from ...property.worlds import DAY, NOW, SESSIONS, market_of, world
 
@@ -55,7 +54,7 @@ def recorded(steps: int = STEPS) -> tuple[Recording, list]:
         flow = -5e3 if step == 2 else 0.0
         asked = rng.integers(-30, 30, len(w.table)) * (rng.random(len(w.table)) < 0.4)
         _, a = live.manager.assess(live.state, book, market, flow)
-        proposal = proposal_for(asked.astype(float), book, market, a.reducing)
+        proposal = w.manager.propose(a, asked.astype(float))
         decision = live.decide(book, market, proposal, flow)
         recording.add(book, market, proposal, decision, flow)
         given.append((book, market, proposal, flow))

@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
-from riskenv import BreakerState, Caps, Proposal, RiskGate, RiskLimits, Rung, Verdict, proposal_for
+from riskenv import BreakerState, Caps, Proposal, RiskGate, RiskLimits, Rung, Verdict
 
 from ...property.worlds import world
 
@@ -26,7 +26,7 @@ def test_the_gate_is_the_manager_with_a_state(seed: int) -> None:
     for _ in range(4):
         trades = rng.integers(-20, 20, len(w.table)).astype(float)
         state, a = w.manager.assess(state, w.portfolio, w.market)
-        proposal = proposal_for(trades, w.portfolio, w.market, a.reducing)
+        proposal = w.manager.propose(a, trades)
         state, wanted = w.manager.decide(state, a, proposal)
         twin = RiskGate(w.manager, gate.state)
         assert gate.check(w.portfolio, w.market, trades).to_bytes() == wanted.to_bytes()

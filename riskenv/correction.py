@@ -1,0 +1,273 @@
+"""What may stand in for a request: the nearest admissible trade, smaller ones, what must go first.
+
+Everything here is a candidate: the manager's `decide` puts each row to the trust kernel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from riskenv.assessment import Assessment
+from riskenv.circuit_breaker import Rung
+from riskenv.event_trades import hedge_columns
+from riskenv.limits import CorrectionRule
+from riskenv.market import Market
+from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES
+from riskenv.nearest_trade import TailBlocks, project, whole_lots
+from riskenv.projection import Proposal, closing_trades, radial
+from riskenv.quote_quality import FX
+from riskenv.reduction import ReductionPlan, fraction_target, plan_reduction, release_targets
+from riskenv.selection import allowed_rows, evaluate, trade_weight
+
+FloatArray = NDArray[np.float64]
+
+# Rows put to the kernel at once while looking for the first that passes.
+_BATCH = 64
+
+
+def propose(
+    a: Assessment,
+    trades: Sequence[float] | FloatArray,
+    strategy: str = "",
+    box_low: FloatArray | None = None,
+    box_high: FloatArray | None = None,
+) -> Proposal:
+    """A request with all that may be done in its place, for a caller with free choice of trades.
+
+    Rows: the request; where it may not pass, the nearest whole-lot trade that may
+    (`CorrectionRule`), the request's radial cuts, and nothing. Where the layer reduces the book,
+    besides: the cheapest reduction plan by itself, before the request, and before half of it; and
+    plain closing trades, should the plan not do.
+
+    Args:
+        trades: (n,) signed contracts in the order of the market's table.
+        strategy: the tag that they belong to; "" = none.
+        box_low, box_high: (n,) bounds of what may be traded instead; by default nothing beyond
+            the request, leg by leg.
+
+    Raises:
+        ValueError: a shape that does not fit the market's table.
+    """
+    asked = np.asarray(trades, dtype=np.float64)
+    if asked.shape != a.portfolio.quantity.shape:
+        raise ValueError(
+            f"trades: got shape {asked.shape}; allowed: {a.portfolio.quantity.shape}, signed "
+            "contracts in the order of the market's table"
+        )
+    alone = Proposal(asked[None, :], strategy=strategy)
+    if allowed_rows(a, alone, evaluate(a, alone.trades, strategy, all_tails=False))[0]:
+        return alone
+    cuts = radial(asked)
+    if not a.reducing:
+        nearest = nearest_admissible(a, asked, strategy, box_low, box_high)
+        rows = cuts if nearest is None else np.stack([asked, nearest, *cuts[1:]])
+        return Proposal(rows, strategy=strategy)
+    return _after_reduction(a, asked, cuts, strategy)
+
+
+def nearest_admissible(
+    a: Assessment,
+    asked: FloatArray,
+    strategy: str = "",
+    box_low: FloatArray | None = None,
+    box_high: FloatArray | None = None,
+) -> FloatArray | None:
+    """(n,) the whole-lot trade nearest to the request that may pass; None where none was found.
+
+    The continuous projection first, then the whole lots around it (`riskenv.nearest_trade`), each
+    put to the trust kernel. Legs in what is Unknown or blocked are left out. A gross measure is
+    bounded by its chord from nothing to the request, which is exact or too careful.
+    """
+    rule = a.limits.correction
+    if rule.method != "project" or a.rung > Rung.WARN or not np.isfinite(asked).all():
+        return None
+    low = np.minimum(asked, 0.0) if box_low is None else np.asarray(box_low, dtype=np.float64)
+    high = np.maximum(asked, 0.0) if box_high is None else np.asarray(box_high, dtype=np.float64)
+    entered = a.entry_blocked & (asked * a.portfolio.quantity >= 0.0)
+    movable = (low < 0.0) | (high > 0.0)
+    legs = np.flatnonzero(movable & ~a.blocked & ~entered)
+    if not legs.size:
+        return None
+    exposures, before, cap_low, cap_high = _rows_of_legs(a, legs, asked[legs], strategy)
+    weight = trade_weight(a.market, rule.norm)[legs]
+    found = project(
+        asked[legs], exposures, before, cap_low, cap_high, weight, low[legs], high[legs],
+        _tails_of_legs(a, legs),
+    )  # fmt: skip
+    lots = whole_lots(found.trade, asked[legs], weight, low[legs], high[legs])
+    for first in range(0, len(lots), _BATCH):
+        rows = np.zeros((len(lots[first : first + _BATCH]), len(asked)))
+        rows[:, legs] = lots[first : first + _BATCH]
+        candidates = evaluate(a, rows, strategy, all_tails=False)
+        passing = allowed_rows(a, Proposal(rows, strategy=strategy), candidates)
+        if passing.any():
+            return np.asarray(rows[np.argmax(passing)])
+    return None
+
+
+def _rows_of_legs(
+    a: Assessment, legs: NDArray[np.int64], asked: FloatArray, strategy: str
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """(d, L) exposures, (L,) measures, (L,) and (L,) caps: the linear rows that bind these legs.
+
+    A measure that is an interval is two rows: its higher end faces the upper cap, its lower end
+    the lower one.
+    """
+    rows, book = a.rows, a.book_of(strategy)
+    net = a.capped[rows.net_at] & ((rows.net_book == 0) | (rows.net_book == book))
+    gross = a.capped[rows.gross_at] & ((rows.gross_book == 0) | (rows.gross_book == book))
+    net_at, gross_at = rows.net_at[net], rows.gross_at[gross]
+    exposures = [rows.net[np.ix_(legs, net)], rows.net[np.ix_(legs, net)]]
+    held = rows.books[rows.gross_book[gross]][:, legs]  # (G, d)
+    # A leg that asks for nothing has the slope of what is held, or of a purchase.
+    end = np.where(asked == 0.0, np.where(held < 0.0, -1.0, 1.0), asked)
+    weights = rows.gross[legs][:, :, gross]  # (d, 2, G)
+
+    def size(lots: FloatArray) -> FloatArray:
+        by_side = np.where(lots > 0.0, weights[:, 0].T, weights[:, 1].T)
+        with np.errstate(invalid="ignore"):
+            return np.where(lots == 0.0, 0.0, np.abs(lots) * by_side)
+
+    with np.errstate(invalid="ignore"):
+        exposures.append(((size(held + end) - size(held)) / end).T)
+    interval = a.interval
+    before = np.concatenate([interval[1, net_at], interval[0, net_at], interval[1, gross_at]])
+    none = np.full(len(net_at), np.inf)
+    low = np.concatenate([-none, a.low[net_at], np.full(len(gross_at), -np.inf)])
+    high = np.concatenate([a.high[net_at], none, a.high[gross_at]])
+    binding = np.isfinite(low) | np.isfinite(high)
+    return (
+        np.concatenate(exposures, axis=1)[:, binding],
+        before[binding],
+        low[binding],
+        high[binding],
+    )
+
+
+def _tails_of_legs(a: Assessment, legs: NDArray[np.int64]) -> TailBlocks | None:
+    """Scenario P&L of the legs, where a tail is capped."""
+    var, es = INDEX["var_1d"], INDEX["es_1d"]
+    low = a.low[var : INDEX[GAP[0]]]
+    gap = float(a.low[INDEX[GAP[0]]])
+    if not a.has_tails or not (np.isfinite(low).any() or np.isfinite(gap)):
+        return None
+    return TailBlocks(
+        pnl=a.matrices.P[a.matrices.rows[legs]],
+        base_pnl=a.base_pnl,
+        blocks=a.tails.blocks,
+        counts=a.tails.counts,
+        p=a.tails.p,
+        low=low[es - var :: 2],
+        var_low=low[::2],
+        gap_low=gap,
+    )
+
+
+# -- reductions ---------------------------------------------------------------------------------
+
+
+def _after_reduction(a: Assessment, asked: FloatArray, cuts: FloatArray, strategy: str) -> Proposal:
+    """Rows for a book that the layer reduces: what goes first, alone and before the request."""
+    first = list(closing_trades(a.portfolio, a.market))
+    if a.due:
+        first.insert(0, 0.0 - np.sign(a.portfolio.quantity) * a.least)
+    plan = forced_plan(a) if a.rung != Rung.FLATTEN else None
+    if plan is not None and plan.total.any():
+        first.insert(0, plan.total)
+    reductions = np.stack(first)
+    rows, forced = [cuts, reductions], [np.zeros_like(cuts), reductions]
+    if asked.any() and np.isfinite(asked).all():
+        for rest in (asked, np.trunc(0.5 * asked)):
+            rows.append(reductions + rest)
+            forced.append(reductions)
+    return Proposal(np.concatenate(rows), forced=np.concatenate(forced), strategy=strategy)
+
+
+def forced_plan(a: Assessment) -> ReductionPlan:
+    """The cheapest plan that brings every broken measure of the book to its release level."""
+    return _plan(a, {})
+
+
+def reduce_by(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+    """The cheapest plan that reduces measures by a share of their size: {"delta": 0.3}.
+
+    Raises:
+        ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
+    """
+    known = [name for j, name in enumerate(a.names) if j < len(LINEAR) or j >= len(MEASURES)]
+    for name in shares:
+        if name not in known:
+            raise ValueError(f"shares: got {name!r}; allowed: {', '.join(known)}")
+    return _plan(a, shares)
+
+
+def _plan(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+    """A plan in the terms that the manager's choice is judged in, so that what it finds passes."""
+    table, rows, limits = a.table, a.rows, a.limits
+    held = a.portfolio.quantity
+    looked_at = a.capped | np.isin(a.names, list(shares))
+    net = (rows.net_book == 0) & looked_at[rows.net_at]
+    gross = (rows.gross_book == 0) & looked_at[rows.gross_at]
+    at = np.concatenate([rows.net_at[net], rows.gross_at[gross]])
+    # Of a position that moves towards nothing, sizes are linear.
+    side = np.where(held < 0.0, -rows.gross[:, 1, gross].T, rows.gross[:, 0, gross].T)
+    known = np.where(rows.loose[:, None], np.nan, rows.net[:, net])
+    exposures = np.concatenate([known, side.T], axis=1)
+    tails = slice(len(LINEAR), len(LINEAR) + 2 * len(HORIZONS) + 1)
+    lowest, highest, low, high = a.interval[0, at], a.interval[1, at], a.low[at], a.high[at]
+    if (lowest != highest).any():
+        # An interval counts as two measures: its lower end and its higher one.
+        exposures = np.concatenate([exposures, exposures], axis=1)
+        without = np.full(len(at), np.inf)
+        lowest = np.concatenate([lowest, highest])
+        low, high = np.concatenate([low, -without]), np.concatenate([without, high])
+    before = np.concatenate([lowest, a.interval[0, tails]])
+    low, high = np.concatenate([low, a.low[tails]]), np.concatenate([high, a.high[tails]])
+    if shares:
+        index = {name: j for j, name in enumerate(a.names)}
+        target_low, target_high = np.full_like(before, -np.inf), np.full_like(before, np.inf)
+        for name, share in shares.items():
+            for k in np.flatnonzero(np.resize(at, exposures.shape[1]) == index[name]):
+                down, up = fraction_target(before, int(k), share)
+                target_low[k], target_high[k] = down[k], up[k]
+    else:
+        target_low, target_high = release_targets(before, low, high, limits.release)
+    # No measure may end above what it uses now or its warn level, and no tail may fall at all.
+    reach_low = np.minimum(limits.warn * low, before)
+    reach_high = np.maximum(limits.warn * high, before)
+    reach_low = np.where(np.isfinite(low), reach_low, low)
+    reach_high = np.where(np.isfinite(high), reach_high, high)
+    broken = ~((low <= before) & (before <= high))
+    reach_low, reach_high = np.where(broken, low, reach_low), np.where(broken, high, reach_high)
+    if a.has_tails:
+        for name in ("es_1d", GAP[0]):
+            k = exposures.shape[1] + INDEX[name] - len(LINEAR)
+            if not broken[k]:
+                reach_low[k] = before[k]
+    return plan_reduction(
+        held, exposures, a.matrices.P[a.matrices.rows] if a.has_tails else None,
+        before=before, base_pnl=a.base_pnl, low=reach_low, high=reach_high,
+        target_low=target_low, target_high=target_high, cost=lot_cost(a.market, limits.correction),
+        kind=table.kind, ticker=table.underlying_index, expiry=table.expiry,
+        multiplier=table.multiplier, blocks=a.tails.blocks, counts=a.tails.counts,
+        tail_probability=a.tails.p, hedges=_hedges(a), least=a.least,
+    )  # fmt: skip
+
+
+def lot_cost(market: Market, rule: CorrectionRule) -> FloatArray:
+    """(n,) half a spread and commission a lot, in the book's currency; NaN where Unknown."""
+    fx = market.tickers[FX][market.table.underlying_index]
+    return np.asarray(market.table.multiplier * market.half_spread * fx + rule.commission)
+
+
+def _hedges(a: Assessment) -> list[int]:
+    """Columns that a reduction may trade in any direction: what the limits name, and what an event
+    asks its gap to be hedged with."""
+    usable = np.zeros(len(a.table), dtype=bool)
+    usable[hedge_columns(a.events, a.market)] = True
+    if a.limits.correction.hedges == "underlyings":
+        usable |= a.table.kind == 0
+    return [int(i) for i in np.flatnonzero(usable & ~a.blocked)]
