@@ -114,7 +114,7 @@ class Desk:
         """Ask for a trade, do what is decided."""
         a = self.assess(now, **changes)
         asked = np.zeros(len(self.table)) if trade is None else self.trade(trade)
-        proposal = manager.propose(a, asked)
+        proposal = self.manager.propose(a, asked)
         self.state, decision = self.manager.decide(self.state, a, proposal)
         self.quantity = self.quantity + decision.trades
         return decision

@@ -23,6 +23,9 @@ TIGHT = {
 }  # fmt: skip
 
 
+RULES = CorrectionRule(), CorrectionRule(norm="notional"), CorrectionRule(commission=1.0)
+
+
 def tight_world(seed: int, names: frozenset[str], **limits: object) -> World:
     caps = Caps(**{name: TIGHT[name] for name in names})
     return world(seed, limits=RiskLimits(caps=caps, **limits), held=0)
@@ -67,17 +70,17 @@ def test_a_request_inside_the_caps_is_left_as_it_is_to_the_bit() -> None:
 
 
 def test_a_projection_is_nearer_than_the_cut_towards_nothing() -> None:
-    """Delta binds, and the option has little of it: shares give way, options stay."""
+    """Delta binds, and the put takes from it: shares give way, the put stays."""
     found = {}
     for method in ("project", "radial"):
         w = tight_world(5, frozenset({"delta"}), correction={"method": method})
         share = int(np.flatnonzero(w.table.kind == 0)[0])
         put = int(np.flatnonzero((w.table.kind == -1) & (w.table.underlying_index == 0))[0])
         asked = np.zeros(len(w.table))
-        asked[share], asked[put] = 300.0, 2.0
+        asked[share], asked[put] = 300.0, 1.0
         found[method] = RiskGate(w.manager).check(w.portfolio, w.market, asked).trades[[share, put]]
-    assert found["project"][1] == 2.0
-    assert found["radial"][1] < 2.0
+    assert found["project"][1] == 1.0
+    assert found["radial"][1] == 0.0
     assert found["project"][0] > found["radial"][0]
 
 
@@ -87,9 +90,7 @@ def test_a_leg_in_what_is_unknown_is_left_out_and_the_rest_is_done() -> None:
     bid = w.market.bid.copy()
     option = int(np.flatnonzero(w.table.kind != 0)[0])
     bid[option] = np.nan
-    from dataclasses import replace
-
-    w = replace(w, market=replace(w.market, bid=bid))
+    w = w.with_market(bid=bid)
     asked = np.zeros(len(w.table))
     asked[shares[0]], asked[option] = 10.0, 1.0
     decision = RiskGate(w.manager).check(w.portfolio, w.market, asked)
@@ -101,7 +102,7 @@ def test_a_leg_in_what_is_unknown_is_left_out_and_the_rest_is_done() -> None:
 def test_bounds_may_allow_more_than_was_asked_for() -> None:
     """A hedge that nobody asked for may be part of the nearest trade, where the box holds it."""
     w = tight_world(5, frozenset({"delta"}), correction={"norm": "notional"})
-    state, a = w.assess()
+    _, a = w.assess()
     share, other = np.flatnonzero(w.table.kind == 0)[:2]
     asked = np.zeros(len(w.table))
     asked[share] = 300.0
@@ -152,6 +153,10 @@ def test_what_a_correction_is_measured_by_is_part_of_the_configuration() -> None
         RiskGate(
             world(1, limits=RiskLimits(caps=Caps(delta=1.0), correction=rule)).manager
         ).manager.config_digest
-        for rule in (CorrectionRule(), CorrectionRule(norm="notional"), CorrectionRule(commission=1))
+        for rule in (
+            CorrectionRule(),
+            CorrectionRule(norm="notional"),
+            CorrectionRule(commission=1),
+        )
     }
     assert len(digests) == 3
