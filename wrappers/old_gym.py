@@ -16,7 +16,8 @@ class OldGymEnv(gymnasium.Env[Any, Any]):
     """Gives an env of the old Gym interface the present one.
 
     `done` becomes `terminated`, or `truncated` where the info says "TimeLimit.truncated".
-    Observations are copied: old envs often hand out one buffer for ever.
+    Observations are copied: old envs often hand out one buffer for ever. An adapter's readers find
+    the env itself as `env.old`.
 
     Args:
         env: an object with `reset()`, `step(action)`, `action_space` and `observation_space`;

@@ -164,23 +164,35 @@ class Restruck(gymnasium.Env):
         return [Instrument("SPY", "C", strike, expiry, 100.0) for strike in strikes]
 
     def step(self, action):
-        self.lots = np.rint(10.0 * np.asarray(action))
+        lots = np.rint(10.0 * np.asarray(action))
+        self.pay(dict(zip(self.contracts(), lots - self.lots, strict=True)))
+        self.lots = lots
+        return self.advance()
+
+    def pay(self, trades):
+        self.cash -= 100.0 * sum(lots * fair(self, i) for i, lots in trades.items())
+
+    def advance(self):
         self.day += 1
         self.price *= float(np.exp(0.02 * self.np_random.standard_normal()))
         return np.array([self.price]), 0.0, False, self.day == 90, {}
 
 
+def fair(env, instrument):
+    sign = {"": 0.0, "C": 1.0, "P": -1.0}[instrument.right]
+    return max(sign * (env.price - instrument.strike), 0.0) + 10.0 if sign else env.price
+
+
 def option_market(env, table):
-    fair = np.array([max(env.price - i.strike, 0.0) + 10.0 if i.right else env.price
-                     for i in table.instruments])  # fmt: skip
+    price = np.array([fair(env, instrument) for instrument in table.instruments])
     return Market(
         now=int(SESSIONS.closes[env.day]),
         table=table,
         spot=np.array([env.price]),
         rate=0.0,
         dividend_yield=np.zeros(1),
-        bid=0.99 * fair,
-        ask=1.01 * fair,
+        bid=0.99 * price,
+        ask=1.01 * price,
         vol=np.full(len(table), 0.2),
     )
 
@@ -221,9 +233,11 @@ class Resorted(Restruck):
         self.legs.sort(key=lambda leg: (leg[0].right == "C") == (self.price > 400.0))
         if action in (1, 2):
             self.legs.append((self.OPEN[action - 1], float(action)))
+            self.pay(dict(self.legs[-1:]))
         elif action in (3, 4) and len(self.legs) > action - 3:
-            del self.legs[action - 3]
-        return super().step(np.zeros(2))
+            instrument, lots = self.legs.pop(action - 3)
+            self.pay({instrument: -lots})
+        return self.advance()
 
 
 def resorted_held(env):
