@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -33,6 +33,7 @@ class Rung(enum.IntEnum):
 
 
 _NOTHING_OBSERVED = LossWindow()
+_TERMS = tuple(field.name for field in fields(Instrument))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +74,8 @@ class BreakerState:
             "rung": self.rung.name,
             "losses": _plain(self.losses),
             "event_sizes": [
-                {**asdict(before.instrument), "contracts": before.contracts}
-                for before in self.event_sizes
+                {**{name: getattr(b.instrument, name) for name in _TERMS}, "contracts": b.contracts}
+                for b in self.event_sizes
             ],
         }
 

@@ -8,13 +8,13 @@ each of two of them is half.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.instruments import Instrument
+from riskenv.compilation import jit
+from riskenv.instruments import Instrument, InstrumentTable
 from riskenv.portfolio import Portfolio
 
 FloatArray = NDArray[np.float64]
@@ -37,71 +37,112 @@ class SizeBefore:
             raise ValueError(f"contracts: got {self.contracts!r}; allowed: a number above 0")
 
 
-def sizes_before(
-    kept: Sequence[SizeBefore], shares: FloatArray, portfolio: Portfolio
-) -> tuple[SizeBefore, ...]:
-    """The sizes to go on with: of tickers of which a share is due, the others forgotten.
+class SizesDue:
+    """What has to be closed by now, and the sizes that this is counted from.
 
-    A position that is new meanwhile (a hedge, shares from an exercise) counts from when it is
-    first seen. A ticker that is not in the table is forgotten with what was held of it.
-
-    Args:
-        shares: (U,) share due of each ticker's size (`EventWindow.size_fractions`); 1 = none is.
+    What was looked up for one table and one set of sizes is kept for the next call; no answer
+    depends on it.
 
     Example:
         >>> from riskenv.instruments import InstrumentTable
         >>> share = Instrument("AAPL")
         >>> table = InstrumentTable.of([share])
-        >>> first = sizes_before((), np.array([0.75]), Portfolio.of(table, {share: -8.0}, 0.0))
-        >>> later = sizes_before(first, np.array([0.5]), Portfolio.of(table, {share: -6.0}, 0.0))
-        >>> later[0].contracts, sizes_before(later, np.array([1.0]), Portfolio.of(table, {}, 0.0))
-        (8.0, ())
+        >>> nine, six = (Portfolio.of(table, {share: -lots}, 0.0) for lots in (9.0, 6.0))
+        >>> sizes_due = SizesDue()
+        >>> sizes, least = sizes_due((), np.array([0.75]), nine)
+        >>> sizes[0].contracts, least.tolist()
+        (9.0, [3.0])
+        >>> sizes, least = sizes_due(sizes, np.array([0.5]), six)
+        >>> sizes[0].contracts, least.tolist()
+        (9.0, [2.0])
+        >>> sizes_due(sizes, np.array([1.0]), six)[0]
+        ()
     """
-    if not (shares < 1.0).any():
-        return ()
-    table = portfolio.table
-    tickers = {t for t, share in zip(table.underlyings, shares, strict=True) if share < 1.0}
-    sizes = {s.instrument: s for s in kept if s.instrument.underlying in tickers}
-    for i in np.flatnonzero(portfolio.quantity):
-        instrument = table.instruments[i]
-        if instrument.underlying in tickers and instrument not in sizes:
-            sizes[instrument] = SizeBefore(instrument, abs(float(portfolio.quantity[i])))
-    return tuple(sorted(sizes.values(), key=lambda s: s.instrument.sort_key))
+
+    def __init__(self) -> None:
+        self._seen: _Seen | None = None
+
+    def __call__(
+        self, sizes: tuple[SizeBefore, ...], shares: FloatArray, portfolio: Portfolio
+    ) -> tuple[tuple[SizeBefore, ...], FloatArray]:
+        """(the sizes to go on with, (n,) contracts of each position to be closed at least).
+
+        What may stay is the share due of the size before, in whole lots rounded down; parts of a
+        lot may go with the whole. A position that is new meanwhile (a hedge, shares from an
+        exercise) counts from when it is first seen; a ticker of which nothing is due any more, or
+        that is not in the table, is forgotten. What working orders may close already is not there
+        to be closed.
+
+        Args:
+            sizes: from the call before; () at first.
+            shares: (U,) share due of each ticker's size (`EventWindow.size_fractions`); 1 = all.
+        """
+        table, quantity = portfolio.table, portfolio.quantity
+        seen = self._seen
+        if seen is None or seen.sizes is not sizes or seen.table is not table:
+            seen = _Seen.of(sizes, table)
+        if (seen.ticker < 0).any() or not (shares[seen.ticker] < 1.0).all():
+            known = zip(seen.sizes, seen.ticker, strict=True)
+            seen = _Seen.of(tuple(s for s, u in known if u >= 0 and shares[u] < 1.0), table)
+        free = np.abs(quantity)
+        least = np.zeros(len(table))
+        terms = (seen.before, shares, table.underlying_index, quantity, free, least)
+        if portfolio.working is not None:
+            sold = np.minimum(portfolio.working, 0.0).sum(axis=0)
+            bought = np.maximum(portfolio.working, 0.0).sum(axis=0)
+            free[:] = np.where(quantity > 0.0, quantity + sold, -(quantity + bought))
+        if _fill_least(*terms):
+            seen = seen.joined_by(quantity, shares)
+            _fill_least(seen.before, *terms[1:])
+        self._seen = seen
+        return seen.sizes, least
 
 
-def least_lots(sizes: Sequence[SizeBefore], shares: FloatArray, portfolio: Portfolio) -> FloatArray:
-    """(n,) contracts of each position to be closed by now at least, 0 where none is due.
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """Sizes looked up in a table: (k,) row of the ticker of each, -1 where it has none; (n,) size
+    of each instrument, NaN where there is none."""
 
-    What may stay is the share due of the size before, in whole lots rounded down; parts of a lot
-    may go with the whole. What working orders may close already is not there to be closed.
+    sizes: tuple[SizeBefore, ...]
+    table: InstrumentTable
+    ticker: NDArray[np.int64]
+    before: FloatArray
 
-    Args:
-        sizes: from `sizes_before` of this very book.
-        shares: (U,) as there.
+    @classmethod
+    def of(cls, sizes: tuple[SizeBefore, ...], table: InstrumentTable) -> _Seen:
+        rows = {name: u for u, name in enumerate(table.underlyings)}
+        ticker = np.array([rows.get(s.instrument.underlying, -1) for s in sizes], dtype=np.int64)
+        before = np.full(len(table), np.nan)
+        for size in sizes:
+            i = table.index.get(size.instrument)
+            if i is not None:
+                before[i] = size.contracts
+        return cls(sizes, table, ticker, before)
 
-    Example:
-        >>> from riskenv.instruments import InstrumentTable
-        >>> share = Instrument("AAPL")
-        >>> book = Portfolio.of(InstrumentTable.of([share]), {share: -7.0}, 0.0)
-        >>> before = (SizeBefore(share, 9.0),)
-        >>> [least_lots(before, np.array([s]), book).tolist() for s in (0.75, 0.5, 0.0)]
-        [[1.0], [3.0], [7.0]]
-    """
-    table, quantity = portfolio.table, portfolio.quantity
-    least = np.zeros(len(table))
-    if not sizes:
-        return least
-    for before in sizes:
-        i = table.index.get(before.instrument)
-        if i is None:
+    def joined_by(self, quantity: FloatArray, shares: FloatArray) -> _Seen:
+        """With the positions, in tickers of which a share is due, that are not in it yet."""
+        table = self.table
+        due = (shares < 1.0)[table.underlying_index]
+        new = np.flatnonzero(due & (quantity != 0.0) & np.isnan(self.before))
+        added = [SizeBefore(table.instruments[i], abs(float(quantity[i]))) for i in new]
+        sizes = sorted((*self.sizes, *added), key=lambda s: s.instrument.sort_key)
+        return _Seen.of(tuple(sizes), table)
+
+
+@jit
+def _fill_least(before, shares, ticker, quantity, free, least):  # type: ignore[no-untyped-def]
+    """Fill least (n,); True where a position's size before is not known yet."""
+    new = False
+    for i in range(quantity.size):
+        least[i] = 0.0
+        share = shares[ticker[i]]
+        if share >= 1.0 or quantity[i] == 0.0:
             continue
-        held = abs(float(quantity[i]))
-        left = shares[table.underlying_index[i]] * before.contracts
-        # The nudge keeps 0.1 * 30, which is a hair above 3, from leaving 3.0000000000000004 less.
-        least[i] = min(max(np.ceil(held - left - 1e-9 * before.contracts), 0.0), held)
-    if portfolio.working is not None:
-        sold = np.minimum(portfolio.working, 0.0).sum(axis=0)
-        bought = np.maximum(portfolio.working, 0.0).sum(axis=0)
-        free = np.where(quantity > 0.0, quantity + sold, -(quantity + bought))
-        least = np.minimum(least, np.maximum(free, 0.0))
-    return least
+        if before[i] != before[i]:
+            new = True
+            continue
+        # The nudge keeps 0.1 * 30, which is a hair above 3, from asking for a lot more.
+        size, nudge = abs(quantity[i]), 1e-9 * before[i]
+        lots = min(max(np.ceil(size - share * before[i] - nudge), 0.0), size)
+        least[i] = max(min(lots, free[i]), 0.0)
+    return new

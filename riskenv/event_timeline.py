@@ -218,15 +218,18 @@ class EventTimeline:
             lead: int(np.searchsorted(closes, now + lead, side="right"))
             for lead in {0, *self._leads}
         }
-        events, numbers = self._row_event[rows], self._row_rule[rows]
+        events, numbers = self._row_event[rows], self._row_rule[rows].tolist()
         before = self._closes_before[events]
         left = np.maximum(before - past[0], 0).tolist()
+        known = self.events
         active = []
-        for n, (i, r) in enumerate(zip(events.tolist(), numbers.tolist(), strict=True)):
-            rule, share = policy.rules[r], 1.0
+        for i, r, count, closes_left in zip(
+            events.tolist(), numbers, before.tolist(), left, strict=True
+        ):
+            share = 1.0
             if self._sized[r]:
-                share = rule.share_due(int(before[n]) - past[self._leads[r]])
-            active.append(ActiveRule(self.events[i], rule, left[n], share))
+                share = policy.rules[r].share_due(count - past[self._leads[r]])
+            active.append(ActiveRule(known[i], policy.rules[r], closes_left, share))
         return tuple(active)
 
     def _undated(

@@ -133,7 +133,7 @@ class EventWindow:
     @cached_property
     def cap_multiplier(self) -> float:
         """Factor on every cap; `cap_multipliers` says more."""
-        return min((s.rule.cap_multiplier for s in self._in_force), default=1.0)
+        return min((rule.cap_multiplier for rule in self._rules), default=1.0)
 
     @cached_property
     def block_new(self) -> bool:
@@ -152,7 +152,7 @@ class EventWindow:
     @cached_property
     def reduce(self) -> bool:
         """Whether a book outside the tightened caps is reduced at once."""
-        return any(s.rule.reduce for s in self._in_force)
+        return any(rule.reduce for rule in self._rules)
 
     @cached_property
     def hedge_gap(self) -> bool:
@@ -185,11 +185,12 @@ class EventWindow:
         That of a sector moves all its tickers at once, and then each of them alone. Where nobody
         said which tickers there are, it moves the whole market.
         """
+        sizes = {id(r): (r.gap_log_return, r.gap_log_vol_change) for r in self._rules}
         moves = dict.fromkeys(
-            (symbols, s.rule.gap_log_return, s.rule.gap_log_vol_change)
+            (symbols, *sizes[id(s.rule)])
             for s in self._ahead
-            if s.rule.gap_log_return > 0.0
-            for symbols in self._moved_by(s)
+            if sizes[id(s.rule)][0] > 0.0
+            for symbols in (self._moved_by(s) if s.sector else ((s.symbol,) if s.symbol else (),))
         )
         return tuple(
             GapJump(symbols, sign * size, vol)
@@ -198,9 +199,7 @@ class EventWindow:
         )
 
     def _moved_by(self, scoped: _Scoped) -> Iterator[tuple[str, ...]]:
-        if not scoped.sector:
-            yield (scoped.symbol,) if scoped.symbol else ()
-            return
+        """What the jump of a sector moves."""
         known = sorted(self.sectors) if self.tickers is None else self.tickers
         members = tuple(ticker for ticker in known if self._touches(scoped, ticker))
         if self.tickers is None:
@@ -253,9 +252,11 @@ class EventWindow:
 
     def _rules_on(self, ticker: str) -> Sequence[EventRule]:
         """Each rule in force that touches a ticker, or any at all, once."""
+        if not ticker:
+            return self._rules
         rules = self._rules_by_ticker.get(ticker)
         if rules is None:
-            touching = (s.rule for s in self._in_force if not ticker or self._touches(s, ticker))
+            touching = (s.rule for s in self._in_force if self._touches(s, ticker))
             rules = tuple({id(rule): rule for rule in touching}.values())
             self._rules_by_ticker[ticker] = rules
         return rules
@@ -374,8 +375,14 @@ class EventWindow:
         return (*self._ahead, *after)
 
     @cached_property
+    def _rules(self) -> tuple[EventRule, ...]:
+        """Each rule in force once: there are few, however many events they hold for."""
+        return tuple({id(s.rule): s.rule for s in self._in_force}.values())
+
+    @cached_property
     def _blocking(self) -> tuple[_Scoped, ...]:
-        return tuple(s for s in self._in_force if s.rule.blocks)
+        blocking = {id(rule) for rule in self._rules if rule.blocks}
+        return tuple(s for s in self._in_force if id(s.rule) in blocking)
 
     @cached_property
     def _blocked_symbols(self) -> frozenset[str]:

@@ -31,7 +31,7 @@ from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
 from riskenv.correction import forced_plan, propose, reduce_by
 from riskenv.decision import Decision
-from riskenv.event_reductions import least_lots, sizes_before
+from riskenv.event_reductions import SizesDue
 from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.exposure_bounds import exposure_bounds
@@ -111,6 +111,7 @@ class PortfolioRiskManager:
                     f"event_policy: the rule of {rule.event_type!r} hedges a gap loss outside its "
                     "cap, and there is none; allowed: with a cap on gap_loss"
                 )
+        self._sizes_due = SizesDue()
         self._cache_bytes = cache_bytes
         self._cache = MatrixCache(self._scenarios_at, cache_bytes)
 
@@ -185,11 +186,12 @@ class PortfolioRiskManager:
         low, high = cap_bounds(self.limits, layout.scoped, equity)
         tighter = window.cap_multipliers(layout.measures, layout.tickers)
         low, high = low * tighter, high * tighter
-        shares = window.size_fractions(tickers)
+        least = np.zeros(len(market.table))
         if window.sizing or state.event_sizes:
-            sizes = sizes_before(state.event_sizes, shares, portfolio)
-            state = replace(state, event_sizes=sizes)
-        least = least_lots(state.event_sizes, shares, portfolio)
+            shares = window.size_fractions(tickers)
+            sizes, least = self._sizes_due(state.event_sizes, shares, portfolio)
+            if sizes is not state.event_sizes:
+                state = replace(state, event_sizes=sizes)
         entry_blocked = window.blocked(tickers)[market.table.underlying_index]
         most, sure = heaviest(interval, low, high)
         gap = 0.0

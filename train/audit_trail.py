@@ -22,6 +22,7 @@ _NS_PER_YEAR = 365 * 86_400 * 10**9
 # Measures whose cap binds on the losing side only.
 _ONE_SIDED = ("theta", "var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d", "gap_loss")
 _ACCOUNT = ("day_loss", "drawdown")
+_IMPORTANCE = {"low": 0, "medium": 1, "high": 2}
 
 
 class AuditTrail:
@@ -30,10 +31,16 @@ class AuditTrail:
     Args:
         env: any env over the market history in question.
         config: whose caps, event rules and VaR window apply.
-        events: the calendar.
+        events: the calendar, of events of the whole market.
+
+    Raises:
+        ValueError: an event of one ticker or sector.
     """
 
     def __init__(self, env: OptionsTradingEnv, config: DemoConfig, events: Sequence[Event]) -> None:
+        for event in events:
+            if event.symbol or event.sector:
+                raise ValueError(f"events: got {event}; allowed: events of the whole market")
         self._history = env.market
         self._config = config
         self._events = events
@@ -73,8 +80,8 @@ class AuditTrail:
             )
             for i in dict.fromkeys([*trade.before, *trade.after_trade])
         )
-        active = self._active_rules(trade.now)
-        caps = self._caps(min([1.0, *(rule.cap_multiplier for rule in active)]))
+        active = self._rules_before(trade.now)
+        caps = self._caps([*active, *self._rules_after(trade.now)])
         shocks = dict(self._horizons(trade.now))
         jumps = [rule for rule in active if rule.gap_log_return > 0.0]
         if jumps:
@@ -91,28 +98,48 @@ class AuditTrail:
             shocks=shocks,
         )
 
-    def _active_rules(self, now: int) -> list[EventRule]:
+    def _rules_before(self, now: int) -> list[EventRule]:
         """Rules of known events with fewer closes left before them than the rule asks for."""
         active: list[EventRule] = []
         for event in self._events:
-            if not (event.known_at <= now < event.time < now + 40 * 86_400 * 10**9):
+            if not (event.known_at <= now <= event.time < now + 40 * 86_400 * 10**9):
                 continue
             if event.withdrawn_at is not None and event.withdrawn_at <= now:
                 continue
-            left = sum(1 for close in self._closes if now < close < event.time)
-            active += [
-                rule
-                for rule in self._config.event_policy.rules
-                if rule.event_type == event.event_type and left < rule.sessions_before
-            ]
+            for rule in self._rules_of(event):
+                # What has to be traded by a close is due ahead of it.
+                sized = rule.action == "flatten" or rule.reduce_to < 1.0
+                lead = rule.lead_minutes * 60 * 10**9 if sized else 0
+                left = sum(1 for close in self._closes if now < close - lead and close < event.time)
+                if left < rule.sessions_before:
+                    active.append(rule)
         return active
 
-    def _caps(self, multiplier: float) -> dict[str, tuple[float, float]]:
+    def _rules_after(self, now: int) -> list[EventRule]:
+        """Rules that tighten caps for some closes after an event that was not called off."""
+        return [
+            rule
+            for event in self._events
+            if event.time < now < event.time + 40 * 86_400 * 10**9 and event.withdrawn_at is None
+            for rule in self._rules_of(event)
+            if sum(1 for close in self._closes if event.time < close < now) < rule.sessions_after
+        ]
+
+    def _rules_of(self, event: Event) -> list[EventRule]:
+        return [
+            rule
+            for rule in self._config.event_policy.rules
+            if rule.event_type == event.event_type
+            and _IMPORTANCE[event.importance] >= _IMPORTANCE[rule.importance]
+        ]
+
+    def _caps(self, rules: Sequence[EventRule] = ()) -> dict[str, tuple[float, float]]:
         caps = {}
         for name, cap in self._config.limits.caps.model_dump(exclude_none=True).items():
             if name not in _ACCOUNT:
-                highest = np.inf if name in _ONE_SIDED else cap * multiplier
-                caps[name] = (-cap * multiplier, float(highest))
+                factors = [min(r.cap_multiplier, r.cap_multipliers.get(name, 1.0)) for r in rules]
+                tight = cap * min(factors, default=1.0)
+                caps[name] = (-tight, np.inf if name in _ONE_SIDED else float(tight))
         return caps
 
     def _horizons(self, now: int) -> dict[int, HorizonShocks]:
@@ -122,7 +149,7 @@ class AuditTrail:
             self._shocks[now] = {
                 days: self._moves(day, days)
                 for days in (1, 3, 5)
-                if any(name.endswith(f"_{days}d") for name in self._caps(1.0))
+                if any(name.endswith(f"_{days}d") for name in self._caps())
             }
         return self._shocks[now]
 

@@ -9,7 +9,8 @@ import time
 import numpy as np
 from riskenv.data import closure_events, exchange_sessions, expiry_events, fomc_events, nfp_events
 
-from riskenv import Event, EventPolicy, EventRule
+from riskenv import Event, EventPolicy, EventRule, Instrument, InstrumentTable, Portfolio
+from riskenv.event_reductions import SizeBefore, SizesDue
 from riskenv.gap_risk_monitor import GapRiskMonitor
 from riskenv.measures import MEASURES
 
@@ -53,13 +54,29 @@ RULES = [
 ]
 
 
-def read(monitor: GapRiskMonitor, now: int) -> object:
-    """All that a step asks of the monitor."""
-    window = monitor.window(now, TICKERS)
-    return (
-        window.jumps, window.cap_multipliers(MEASURES), window.blocked(TICKERS), window.reduce,
-        window.block_new, window.size_fractions(TICKERS),
-    )  # fmt: skip
+BOOK = Portfolio.of(
+    InstrumentTable.of([Instrument(ticker) for ticker in TICKERS]),
+    {Instrument(ticker): 100.0 for ticker in TICKERS},
+    0.0,
+)
+
+
+class Steps:
+    """All that a day's steps ask of a monitor; sizes are handed on, as the state does."""
+
+    def __init__(self, monitor: GapRiskMonitor) -> None:
+        self.monitor, self.sizes_due = monitor, SizesDue()
+        self.sizes: tuple[SizeBefore, ...] = ()
+
+    def __call__(self, now: int) -> object:
+        window = self.monitor.window(now, TICKERS)
+        least = None
+        if window.sizing or self.sizes:
+            self.sizes, least = self.sizes_due(self.sizes, window.size_fractions(TICKERS), BOOK)
+        return (
+            window.jumps, window.cap_multipliers(MEASURES), window.blocked(TICKERS), window.reduce,
+            window.market_blocked, window.hedge_gap, least,
+        )  # fmt: skip
 
 
 def count_plainly(monitor: GapRiskMonitor, now: int) -> list[object]:
@@ -88,24 +105,26 @@ def test_a_window_of_five_thousand_events(figure) -> None:
     policy = EventPolicy(rules=tuple(RULES))
     laid_out = min(timed(GapRiskMonitor, events, policy, SESSIONS) for _ in range(3))
     monitor = GapRiskMonitor(events, policy, SESSIONS)
+    read = Steps(monitor)
     days = range(260, 760)
+    read(int(SESSIONS.opens[259]))
     gc.disable()
     try:
-        cold = np.array([timed(read, monitor, int(SESSIONS.opens[day]) + 1) for day in days])
+        cold = np.array([timed(read, int(SESSIONS.opens[day]) + 1) for day in days])
         plain = np.array([timed(count_plainly, monitor, int(SESSIONS.opens[d])) for d in days[:50]])
         # The other processes of a busy machine show in a tail of single readings: the day with the
         # most rules in force is read by several monitors, and the least is what it takes.
         busiest = max(days, key=lambda d: len(monitor.window(int(SESSIONS.opens[d]) + 1).active))
-        monitors = [GapRiskMonitor(events, policy, SESSIONS) for _ in range(8)]
-        for other in monitors:
-            read(other, int(SESSIONS.opens[busiest - 1]))  # the day before
-        peak = min(timed(read, other, int(SESSIONS.opens[busiest]) + 1) for other in monitors)
+        others = [Steps(GapRiskMonitor(events, policy, SESSIONS)) for _ in range(8)]
+        for other in others:
+            other(int(SESSIONS.opens[busiest - 1]))  # the day before
+        peak = min(timed(other, int(SESSIONS.opens[busiest]) + 1) for other in others)
         most = len(monitor.window(int(SESSIONS.opens[busiest]) + 1, TICKERS).active)
         steps: list[float] = []
         for day in (270, 300, 330):
             first, last = int(SESSIONS.opens[day]) + 2, int(CLOSES[day]) - 1
             instants = np.linspace(first, last, STEPS).astype(np.int64).tolist()
-            steps += [timed(read, monitor, now) for now in instants]
+            steps += [timed(read, now) for now in instants]
     finally:
         gc.enable()
     warm = np.array(steps)

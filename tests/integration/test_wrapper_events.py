@@ -170,6 +170,31 @@ def test_every_window_of_the_span_ends_inside_the_tightened_cap(convention):
     assert len(windows) == 3
 
 
+@pytest.mark.parametrize("convention", CONVENTIONS)
+@pytest.mark.parametrize(("reduce_to", "steps"), [(0.0, 1), (0.5, 2)])
+def test_a_size_is_brought_down_by_the_close_before_each_decision(convention, reduce_to, steps):
+    env = make(convention, reduce=False, cap_multiplier=1.0, reduce_to=reduce_to, steps=steps)
+    name = "buy_straddle SPX" if convention == "discrete" else "SPX far C 1.00"
+    ended, books = False, {}
+    while not ended:
+        active, held = env.assessment.events.active, dict(env.unwrapped.positions)
+        *_, terminated, truncated, _ = env.step(ask(env, name))
+        if active:
+            after = dict(env.unwrapped.last_trade.after_trade)
+            books.setdefault(active[0].event.time, [held]).append(after)
+        ended = terminated or truncated
+    assert len(books) == 3
+    for first, *after in books.values():
+        assert first
+        # Of each position that was there before the first step; one that lowers risk may be added.
+        left = [[abs(book.get(i, 0.0)) for i in first] for book in after]
+        assert all(
+            lots <= reduce_to * abs(size)
+            for lots, size in zip(left[-1], first.values(), strict=True)
+        )
+        assert all(b <= a for a, b in zip(left[0], left[-1], strict=True))
+
+
 def proposal_of(env, actions):
     from riskenv import Proposal
 

@@ -51,6 +51,7 @@ def cases(draw: st.DrawFn) -> Case:
     rule = EventRule(
         event_type="cpi", sessions_before=2, cap_multiplier=multiplier or 1.0, gap_log_return=GAP,
         gap_log_vol_change=0.1, reduce=draw(st.booleans()), block_new=draw(st.booleans()),
+        reduce_to=draw(st.sampled_from([1.0, 0.5, 0.0])),
     )  # fmt: skip
     jumps = [("", -GAP, 0.1), ("", GAP, 0.1)] if multiplier else []
     oracle = Oracle(w.market, w.manager.history, VAR, jumps)

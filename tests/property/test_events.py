@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from riskenv import Caps, Event, EventPolicy, EventRule
+from riskenv import Caps, Event, EventPolicy, EventRule, RiskLimits
 from riskenv.event_policy import NeededDate
 from riskenv.gap_risk_monitor import GapRiskMonitor
-from riskenv.measures import MEASURES
+from riskenv.measures import INDEX, MEASURES
 from riskenv.projection import Proposal, closing_trades
+from riskenv.selection import evaluate
 
 from .worlds import DAY, FAST, HOUR, NOW, SESSIONS, SLOW, TODAY, world
 
@@ -49,6 +50,7 @@ def events(draw, known=None) -> Event:
 @st.composite
 def rules(draw) -> EventRule:
     before = draw(st.integers(1, 4))
+    jump = draw(st.sampled_from((0.0, 0.1)))
     return EventRule(
         event_type=draw(st.sampled_from(TYPES)),
         importance=draw(st.sampled_from(("low", "medium", "high"))),
@@ -62,7 +64,8 @@ def rules(draw) -> EventRule:
         reduce=draw(st.booleans()),
         reduce_to=draw(st.sampled_from((0.0, 0.4, 1.0))),
         steps=draw(st.integers(1, before)),
-        gap_log_return=draw(st.sampled_from((0.0, 0.1))),
+        gap_log_return=jump,
+        hedge_gap=jump > 0.0 and draw(st.booleans()),
     )
 
 
@@ -77,7 +80,7 @@ def seen(window) -> tuple:
     return (
         window.cap_multipliers(MEASURES).tolist(), window.blocked((*TICKERS, "C")).tolist(),
         [window.size_fraction(t) for t in (*TICKERS, "C")], window.reduce, window.block_new,
-        window.jumps,
+        window.jumps, window.market_blocked, window.hedge_gap,
     )  # fmt: skip
 
 
@@ -94,6 +97,10 @@ def test_adding_an_event_never_loosens_anything(calendar, event, policy, times, 
             assert b.cap_multiplier <= a.cap_multiplier
             assert (b.blocked(TICKERS) >= a.blocked(TICKERS)).all()
             assert b.block_new >= a.block_new
+            assert b.market_blocked >= a.market_blocked
+            assert b.hedge_gap >= a.hedge_gap
+            assert (b.hedged(TICKERS) >= a.hedged(TICKERS)).all()
+            assert b.sizing >= a.sizing
             assert b.reduce >= a.reduce
             assert b.calendar_unknown >= a.calendar_unknown
             assert all(b.size_fraction(t) <= a.size_fraction(t) for t in (*TICKERS, "C"))
@@ -200,6 +207,48 @@ def test_the_order_of_questions_and_of_the_list_changes_no_answer(
     assert [two.window(now) for now in reversed(times)] == first[::-1]
 
 
+CAPS = Caps(delta=800.0, vega=60.0, es_1d=9e3, gap_loss=6e3)
+LIMITS = RiskLimits(caps=CAPS, by_underlying={"*": {"delta": 500.0}, "B": {"gamma": 50.0}})
+
+
+@FAST
+@given(st.integers(0, 40), calendars, events(), policies)
+def test_adding_an_event_never_loosens_what_a_book_is_held_to(seed, calendar, event, policy):
+    without = world(seed, limits=LIMITS, events=tuple(calendar), policy=policy)
+    with_it = world(seed, limits=LIMITS, events=(*calendar, event), policy=policy)
+    (_, a), (_, b) = without.assess(), with_it.assess()
+    assert (b.high <= a.high).all()
+    assert (b.low >= a.low).all()
+    assert (b.entry_blocked >= a.entry_blocked).all()
+    assert (b.least >= a.least).all()
+    assert b.rung >= a.rung
+    assert b.reducing >= a.reducing
+
+
+@FAST
+@given(st.integers(0, 400), calendars, policies, st.integers(0, 9))
+def test_what_is_due_is_closed_and_nothing_is_entered_where_that_is_blocked(
+    seed, calendar, policy, asked
+) -> None:
+    w = world(seed, caps=Caps(contracts=500.0, gap_loss=1e6), events=tuple(calendar), policy=policy)
+    state, a = w.assess()
+    trade = np.random.default_rng(asked).integers(-9, 10, len(w.table)).astype(float)
+    closes = closing_trades(w.portfolio, w.market)
+    due = 0.0 - np.sign(w.portfolio.quantity) * a.least
+    rows = np.stack([trade, np.zeros(len(trade)), due, *closes, *(closes + trade)])
+    forced = np.stack([0 * trade, 0 * trade, due, *closes, *closes])
+    _, decision = w.manager.decide(state, a, Proposal(rows, 0, forced))
+    held, left = np.abs(w.portfolio.quantity), np.abs(w.portfolio.quantity + decision.trades)
+    unresolved = any(r.code == "flatten_unresolved" for r in decision.reasons)
+    assert unresolved or (left <= held - a.least)[a.least > 0.0].all()
+    entered = a.entry_blocked & (left > held)
+    if entered.any():  # by what lowers the worst gap or the expected shortfall alone
+        part = np.where(a.entry_blocked, decision.trades, 0.0)
+        after = evaluate(a, part[None]).interval[0, 0]
+        tails = [INDEX["es_1d"], INDEX["gap_loss"]]
+        assert (after[tails] >= a.interval[0, tails]).all()
+
+
 def decisions(w) -> list[dict]:
     """A few questions: hold, sell and buy each instrument; all but what they are configured by."""
     n = len(w.table)
@@ -216,9 +265,8 @@ def decisions(w) -> list[dict]:
 
 
 def check_manager(seed, public, later, policy) -> None:
-    caps = Caps(delta=800.0, vega=60.0, es_1d=9e3, gap_loss=6e3)
-    one = world(seed, caps=caps, events=tuple(public), policy=policy)
-    two = world(seed, caps=caps, events=(*later, *public), policy=policy)
+    one = world(seed, caps=CAPS, events=tuple(public), policy=policy)
+    two = world(seed, caps=CAPS, events=(*later, *public), policy=policy)
     assert decisions(one) == decisions(two)
 
 
