@@ -14,8 +14,9 @@ from riskenv.portfolio import Portfolio
 
 Book = Mapping[Instrument, float]
 
-# What counts as the same number of contracts: envs add lots up in floating point.
-SAME = 1e-6
+# What counts as the same number of contracts, as a share of what is held or traded of it: envs add
+# lots up in floating point, and a lot may be a share or a hundred-thousandth of a coin.
+SAME = 1e-8
 
 MATCHED, DECLARED, UNKNOWN = "matched", "declared", "unknown"
 
@@ -75,8 +76,9 @@ def verdict_on(passage: Passage, traits: Traits) -> tuple[str, str]:
     if passage.expected is None:
         return UNKNOWN, ""
     before, after = holdings(passage.before), holdings(passage.after)
-    moved, asked = difference(after, before), nonzero(passage.expected)
-    left = difference(moved, asked)
+    size = _sizes(before, after, passage.expected)
+    moved, asked = difference(after, before, size), difference(passage.expected, {}, size)
+    left = difference(moved, asked, size)
     if not left:
         return MATCHED, ""
     example = f"previewed {_words(asked)}, traded {_words(moved)}"
@@ -95,7 +97,7 @@ def _mismatch(before: Book, moved: Book, asked: Book, left: Book) -> str:
     unasked = not set(left) & set(asked)  # what was asked for was done, and more
     if unasked:
         towards_zero = all(
-            before.get(i, 0.0) * lots < 0.0 and abs(lots) <= abs(before.get(i, 0.0)) + SAME
+            before.get(i, 0.0) * lots < 0.0 and abs(lots) <= abs(before.get(i, 0.0)) * (1.0 + SAME)
             for i, lots in left.items()
         )
         return "stop" if towards_zero else "client_flow"
@@ -104,7 +106,8 @@ def _mismatch(before: Book, moved: Book, asked: Book, left: Book) -> str:
     if not set(moved) & set(asked):
         return "other_contract"
     if set(moved) <= set(asked) and all(
-        asked[i] * lots > 0.0 and abs(lots) <= abs(asked[i]) + SAME for i, lots in moved.items()
+        asked[i] * lots > 0.0 and abs(lots) <= abs(asked[i]) * (1.0 + SAME)
+        for i, lots in moved.items()
     ):
         return "cut"
     return "other_size"
@@ -120,26 +123,31 @@ def _same_under_other_contracts(before: Book, asked: Book, moved: Book) -> bool:
         return False
 
     def kinds(book: Book) -> list[tuple[str, str, float]]:
-        return sorted((i.underlying, i.right, round(q, 6)) for i, q in book.items())
+        return sorted((i.underlying, i.right, float(f"{q:.7g}")) for i, q in book.items())
 
     return kinds(gone) == kinds(new)
 
 
-def difference(book: Book, other: Book) -> dict[Instrument, float]:
-    """`book` less `other`, what is the same left out.
+def difference(book: Book, other: Book, size: Book | None = None) -> dict[Instrument, float]:
+    """`book` less `other`, what is the same but for rounding left out.
+
+    Args:
+        size: what rounding is judged by, of each contract; by default the larger of the two.
 
     Example:
         >>> spy, qqq = Instrument("SPY"), Instrument("QQQ")
-        >>> {i.symbol: q for i, q in difference({spy: 3.0, qqq: 1.0}, {spy: 3.0}).items()}
-        {'QQQ': 1.0}
+        >>> left = difference({spy: 3.0, qqq: 1e-5}, {spy: 3.0 + 1e-12})
+        >>> {i.symbol: q for i, q in left.items()}
+        {'QQQ': 1e-05}
     """
-    keys = dict.fromkeys([*book, *other])
-    return nonzero({i: book.get(i, 0.0) - other.get(i, 0.0) for i in keys})
+    size = _sizes(book, other) if size is None else size
+    left = {i: book.get(i, 0.0) - other.get(i, 0.0) for i in dict.fromkeys([*book, *other])}
+    return {i: q for i, q in left.items() if not abs(q) <= SAME * size[i]}
 
 
-def nonzero(book: Book) -> dict[Instrument, float]:
-    """What is more than a rounding error."""
-    return {i: q for i, q in book.items() if not abs(q) <= SAME}
+def _sizes(*books: Book) -> dict[Instrument, float]:
+    keys = dict.fromkeys(i for book in books for i in book)
+    return {i: max(abs(book.get(i, 0.0)) for book in books) for i in keys}
 
 
 def _words(book: Book) -> str:
@@ -162,9 +170,11 @@ def payments(passages: list[Passage], traits: Traits) -> tuple[str, str] | None:
     """
     now = later = size = spread = 0.0
     for p in passages:
-        moved = difference(holdings(p.after), holdings(p.before))
-        asked = nonzero(p.expected or {})
-        if not moved or difference(moved, asked) or any(i.on_future for i in moved):
+        before, after, expected = holdings(p.before), holdings(p.after), p.expected or {}
+        size_of = _sizes(before, after, expected)
+        moved = difference(after, before, size_of)
+        odd = difference(moved, expected, size_of)
+        if not moved or odd or any(i.on_future for i in moved):
             continue
         rows = [p.market.table.index[i] for i in moved]
         later_rows = [p.next_market.table.index.get(i, -1) for i in moved]

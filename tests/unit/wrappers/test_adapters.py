@@ -471,7 +471,17 @@ def test_an_old_space_of_another_kind_is_refused():
         OldGymEnv(old)
 
 
-# --- all of them ----------------------------------------------------------------------------------
+# --- all of them ---------------------------------------------------------------------------------
+
+SHIPPED = (AccountAdapter, CallableAdapter, MenuAdapter, OrderListAdapter, TargetPositionAdapter)
+
+
+@pytest.mark.parametrize("adapter", SHIPPED)
+def test_each_has_an_example_short_enough_to_read(adapter):
+    lines = [
+        line for line in adapter.__doc__.splitlines() if line.strip().startswith((">>>", "..."))
+    ]
+    assert 0 < len(lines) < 25  # it runs with the docstrings
 
 
 def test_adapters_made_of_module_functions_are_pickled():

@@ -48,6 +48,10 @@ def passage(before, asked, after, cash=(0.0, 0.0), markets=None, now=SOON + 1):
         ({}, {}, {}, "matched"),
         ({SPY: 1.0}, {SPY: 2.0}, {SPY: 3.0}, "matched"),
         ({SPY: 1.0}, {SPY: 2.0}, {SPY: 3.0 + 1e-9}, "matched"),
+        ({}, {SPY: 2e-5}, {SPY: 2e-5}, "matched"),
+        ({}, {SPY: 2e-5}, {SPY: 1e-5}, "cut"),
+        ({SPY: 2.5}, {SPY: 1e-14}, {SPY: 2.5}, "matched"),  # a target already reached
+        ({SPY: 1e6}, {SPY: 1.0}, {SPY: 1e6}, "ignored"),
         ({SPY: 1.0}, None, {SPY: 7.0}, "unknown"),
         ({}, {SPY: 2.0}, {}, "ignored"),
         ({}, {SPY: 2.0}, {SPY: 1.0}, "cut"),
@@ -85,6 +89,11 @@ def test_each_step_has_its_name(before, asked, after, code):
 )
 def test_a_declared_change_is_none_of_the_traps(before, asked, after, unasked, code):
     assert verdict_on(passage(before, asked, after), Traits(unasked=unasked))[0] == code
+
+
+def test_no_preview_with_a_nan_matches():
+    for after, code in (({}, "ignored"), ({SPY: 1.0}, "other_size")):
+        assert verdict_on(passage({}, {SPY: float("nan")}, after), Traits())[0] == code
 
 
 # --- payments -------------------------------------------------------------------------------------
