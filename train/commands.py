@@ -81,12 +81,19 @@ def register(app: typer.Typer) -> None:
         import time
 
         from rich.console import Console
+        from rich.markup import escape
         from riskenv.train.soak import SoakTally, soak_world
         from riskenv.train.soak import soak as run_soak
 
         errors, start = Console(stderr=True), time.monotonic()
 
+        seen = 0
+
         def told(tally: SoakTally, seconds: float) -> None:
+            nonlocal seen
+            for words in tally.findings[seen:]:
+                errors.print(escape(words), soft_wrap=True)
+            seen = len(tally.findings)
             errors.print(
                 f"{seconds:,.0f} s: {tally.actions:,} actions, {tally.breaches:,} breaches, "
                 f"{tally.failures:,} failures"

@@ -312,8 +312,9 @@ class _Run:
             sound = (shown.bid >= 0.0) & (shown.ask > 0.0) & (shown.ask < np.inf)
             sound &= shown.bid <= shown.ask
         table = self.world.table
-        value = np.where(table.on_future & (table.kind == 0), 0.0, table.multiplier * mid)
-        sound &= (table.kind == 0) | (table.expiry > shown.now)
+        future = table.on_future & (table.kind == 0)  # worth nothing, whatever its quote
+        value = np.where(future, 0.0, table.multiplier * mid)
+        sound = future | (sound & ((table.kind == 0) | (table.expiry > shown.now)))
         if not sound[held].all():
             return float("nan")
         return book.cash + float(book.quantity[held] @ value[held])

@@ -12,11 +12,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from lets_be_rational import implied_volatility_from_a_transformed_rational_guess as rational
-from scipy.special import ndtr
 from vollib.black_scholes_merton.implied_volatility import implied_volatility as vollib_implied
 
 from riskenv.pricing import black_scholes_price, implied_volatility
 from riskenv.pricing.option_greeks import contract_columns
+
+from .yardstick import price_and_five_greeks
 
 solver = importlib.import_module("riskenv.pricing.implied_volatility")
 ROUNDS = 400
@@ -54,28 +55,8 @@ def kernel_on(quotes: list[np.ndarray]) -> Callable[[], object]:
 
 
 def numpy_on(n: int) -> Callable[[], object]:
-    spot, strike, t, rate, carry, vol, is_call = contracts(n)
-    sign = np.where(is_call, 1.0, -1.0)
-
-    def price_and_five_greeks() -> tuple[np.ndarray, ...]:
-        root = np.sqrt(t)
-        total_vol = vol * root
-        d1 = (np.log(spot / strike) + (carry + 0.5 * vol * vol) * t) / total_vol
-        forward = spot * np.exp((carry - rate) * t)
-        paid = strike * np.exp(-rate * t)
-        up, down = ndtr(sign * d1), ndtr(sign * (d1 - total_vol))
-        density = forward * np.exp(-0.5 * d1 * d1) / np.sqrt(2.0 * np.pi)
-        decay = sign * ((rate - carry) * forward * up - rate * paid * down)
-        return (
-            sign * (forward * up - paid * down),
-            sign * forward / spot * up,
-            density / (spot * spot * total_vol),
-            (decay - 0.5 * density * vol / root) / 365.0,
-            0.01 * density * root,
-            0.01 * sign * t * paid * down,
-        )
-
-    return price_and_five_greeks
+    *columns, is_call = contracts(n)
+    return price_and_five_greeks(*columns, np.where(is_call, 1.0, -1.0))
 
 
 def vollib_on(quotes: list[np.ndarray]) -> Callable[[], object]:

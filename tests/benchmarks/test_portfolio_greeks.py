@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.special import ndtr
 
 from riskenv import (
     Instrument,
@@ -29,6 +28,8 @@ from riskenv.exposure_bounds import exposure_bounds
 from riskenv.exposures import exposures
 from riskenv.instruments import NS_PER_YEAR
 from riskenv.pricing import black_scholes_price
+
+from .yardstick import price_and_five_greeks
 
 RATE, DIVIDEND_YIELD, INDEX = 0.03, 0.01, 5_000.0
 MICRO, NANO = 1e6, 1e9
@@ -83,26 +84,7 @@ def numpy_on(market: Market) -> Callable[[], object]:
     t, vol = table.expiry / NS_PER_YEAR, market.vol
     rate, carry = market.columns[0], market.columns[0] - market.columns[1]
     sign = table.kind.astype(np.float64)
-
-    def price_and_five_greeks() -> tuple[np.ndarray, ...]:
-        root = np.sqrt(t)
-        total_vol = vol * root
-        d1 = (np.log(spot / strike) + (carry + 0.5 * vol * vol) * t) / total_vol
-        forward = spot * np.exp((carry - rate) * t)
-        paid = strike * np.exp(-rate * t)
-        up, down = ndtr(sign * d1), ndtr(sign * (d1 - total_vol))
-        density = forward * np.exp(-0.5 * d1 * d1) / np.sqrt(2.0 * np.pi)
-        decay = sign * ((rate - carry) * forward * up - rate * paid * down)
-        return (
-            sign * (forward * up - paid * down),
-            sign * forward / spot * up,
-            density / (spot * spot * total_vol),
-            (decay - 0.5 * density * vol / root) / 365.0,
-            0.01 * density * root,
-            0.01 * sign * t * paid * down,
-        )
-
-    return price_and_five_greeks
+    return price_and_five_greeks(spot, strike, t, rate, carry, vol, sign)
 
 
 # Positions -> the most that a whole book may take, in seconds.
