@@ -18,6 +18,7 @@ from riskenv.market import Market
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
+from riskenv.reduction import ReductionPlan
 
 
 class RiskGate:
@@ -121,6 +122,18 @@ class RiskGate:
         self.state = circuit_breaker.resume(
             self.state, token, self.manager.limits, reason, rebase=rebase
         )
+
+    def reduction_plan(
+        self, portfolio: Portfolio, market: Market, shares: Mapping[str, float] | None = None
+    ) -> ReductionPlan:
+        """The cheapest plan that brings what is broken back inside, or takes a share off measures:
+        {"delta": 0.3} is "reduce delta by 30 %". Advice; changes no state.
+
+        Raises:
+            ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
+        """
+        _, assessment = self.manager.assess(self.state, portfolio, market)
+        return self.manager.reduction_plan(assessment, shares)
 
     def report(self, portfolio: Portfolio, market: Market) -> dict[str, Any]:
         """Greeks, VaR, events and rung of a book, as JSON; changes no state."""

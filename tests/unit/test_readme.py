@@ -38,7 +38,7 @@ class MyEnv(gymnasium.Env):
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    assert len(blocks) == 3, "wrapping an env, the Greeks of a book, using the gate"
+    assert len(blocks) >= 4, "wrapping an env, the Greeks of a book, using the gate, a plan"
     namespace = {"MyEnv": MyEnv}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
@@ -47,6 +47,8 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert abs(decision.after[0]) <= 500.0
     printed = capsys.readouterr().out
     assert "outside its cap 500" in printed
+    assert "# True [-126.] 1.26" in README.read_text()
+    assert "True [-126.] 1.26" in printed
     said = re.search(r"^# (\{'delta'.*\})$", README.read_text(), re.M)
     assert said is not None
     assert said[1] in printed
