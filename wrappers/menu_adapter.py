@@ -76,8 +76,9 @@ class MenuAdapter(AccountAdapter):
         self.menu = tuple(menu)
         self.slots = slots
         self._fallbacks = fallbacks
-        # Of contracts that never change the whole matrix is known now.
-        self._fixed = self._fixed_rows()
+        # The rows that are legs, for the contracts they were last worked out for.
+        self._known: tuple[InstrumentTable, Mapping[Hashable, Instrument], NDArray[np.float64]]
+        self._known = (InstrumentTable(()), {}, np.zeros((len(self.menu), 0)))
 
     @property
     def protection(self) -> Protection:
@@ -94,10 +95,9 @@ class MenuAdapter(AccountAdapter):
     def preview_all(self, env: Any) -> NDArray[np.float64]:
         """(A, n) what each row trades."""
         table, slots = self.reader.table_of(env), self._slots(env)
-        trades = np.zeros((len(self.menu), len(table))) if self._fixed is None else self._fixed
-        trades = trades.copy()
+        trades = self._legs(env, table, slots).copy()
         for k, row in enumerate(self.menu):
-            if self._fixed is None or callable(row):
+            if callable(row):
                 trades[k] = self._row(env, table, row, slots)
         return trades
 
@@ -123,11 +123,16 @@ class MenuAdapter(AccountAdapter):
         legs = row(bare(env)) if callable(row) else row
         return vector(table, [(slots.get(leg, leg), lots) for leg, lots in legs.items()])
 
-    def _fixed_rows(self) -> NDArray[np.float64] | None:
-        table = self.reader.table
-        if self.slots is not None or not isinstance(table, InstrumentTable):
-            return None
-        return np.stack([vector(table, {} if callable(row) else row) for row in self.menu])
+    def _legs(
+        self, env: Any, table: InstrumentTable, slots: Mapping[Hashable, Instrument]
+    ) -> NDArray[np.float64]:
+        """(A, n) the rows that are tables of legs; zeros in place of functions."""
+        known_table, known_slots, trades = self._known
+        if known_table is not table or known_slots != slots:
+            rows = [{} if callable(row) else row for row in self.menu]
+            trades = np.stack([self._row(env, table, row, slots) for row in rows])
+            self._known = (table, dict(slots), trades)
+        return trades
 
 
 def _start(env: Any) -> int:

@@ -217,6 +217,17 @@ def test_a_slot_is_looked_up_at_every_step():
     )
     assert adapter.preview(state(near=QQQ), 1).tolist() == [2.0, 1.0]
     assert adapter.preview(state(near=SPY), 1).tolist() == [0.0, 3.0]
+    for near, row in ((QQQ, [2.0, 1.0]), (SPY, [0.0, 3.0]), (QQQ, [2.0, 1.0])):
+        assert adapter.preview_all(state(near=near))[1].tolist() == row
+
+
+def test_a_table_that_changes_changes_the_rows():
+    tables = {"two": delta_one_table("SPY", "QQQ"), "one": delta_one_table("SPY")}
+    adapter = MenuAdapter(
+        Reader(lambda e: tables[e.now], lambda e: {}, lambda e: 0.0, traps.market), [{}, {SPY: 1.0}]
+    )
+    for now, row in (("two", [0.0, 1.0]), ("one", [1.0]), ("two", [0.0, 1.0])):
+        assert adapter.preview_all(state(now=now))[1].tolist() == row
 
 
 @pytest.mark.parametrize(
