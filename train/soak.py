@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from riskenv.train.soak_oracle import Oracle
 from riskenv.train.soak_world import TOKEN, VAR, SoakWorld, Tick, books_of
 
-from riskenv import BreakerState, Portfolio, Proposal, Rung, Verdict, proposal_for
+from riskenv import BreakerState, Portfolio, Proposal, Rung, Verdict
 from riskenv.circuit_breaker import halt, resume
 from riskenv.projection import closing_trades
 
@@ -246,7 +246,7 @@ class _Run:
         self.state, assessment = self.manager.assess(self.state, book, shown, self.flow)
         tally.timed(tally.assess_times, (time.perf_counter_ns() - start) * 1e-3)
         self.flow = 0.0
-        proposal = self._proposal(book, assessment.reducing)
+        proposal = self._proposal(book, assessment)
         start = time.perf_counter_ns()
         self.state, decision = self.manager.decide(self.state, assessment, proposal)
         tally.timed(tally.decide_times, (time.perf_counter_ns() - start) * 1e-3)
@@ -321,16 +321,17 @@ class _Run:
 
     # -- what is asked for ----------------------------------------------------------------------
 
-    def _proposal(self, book: Portfolio, reducing: bool) -> Proposal:
+    def _proposal(self, book: Portfolio, assessment: Any) -> Proposal:
         """A menu with a row that does nothing, a menu of reductions, or a free trade."""
         rng, n = self.rng, len(self.world.table)
         strategy = str(rng.choice(["", *self.world.tags])) if self.world.tags else ""
         kind = rng.random()
         if kind < 0.1:
             trade = self._trades(1)[0]
-            return proposal_for(
-                np.clip(trade, -8.0, 8.0), book, self.tick.shown, reducing, strategy
+            asked: Proposal = self.world.manager.propose(
+                assessment, np.clip(trade, -8.0, 8.0), strategy
             )
+            return asked
         rows = self._trades(int(rng.integers(1, 16)))
         forced = None
         if kind < 0.35:
