@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from riskenv.version import __version__
 
 if TYPE_CHECKING:
+    from riskenv.alert_sinks import LoggingSink, MetricsSink
     from riskenv.assessment import Assessment
     from riskenv.circuit_breaker import BreakerState, Rung
     from riskenv.config import ConfigError, load_config
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from riskenv.margin import MarginRule
     from riskenv.market import Market
     from riskenv.occ import OccSymbol, instrument_from_occ, settlement_time
+    from riskenv.order_checks import Order
+    from riskenv.order_limits import OrderLimits
     from riskenv.portfolio import Portfolio
     from riskenv.portfolio_greeks import PortfolioGreeks, aggregate_greeks
     from riskenv.portfolio_risk_manager import PortfolioRiskManager
@@ -66,10 +69,14 @@ _HOME = {
     "Instrument": "instruments",
     "InstrumentTable": "instruments",
     "LiveGreeks": "live_greeks",
+    "LoggingSink": "alert_sinks",
     "MarginRule": "margin",
     "Market": "market",
+    "MetricsSink": "alert_sinks",
     "NeededDate": "event_policy",
     "OccSymbol": "occ",
+    "Order": "order_checks",
+    "OrderLimits": "order_limits",
     "Portfolio": "portfolio",
     "PortfolioGreeks": "portfolio_greeks",
     "PortfolioRiskManager": "portfolio_risk_manager",
@@ -125,10 +132,14 @@ __all__ = [
     "Instrument",
     "InstrumentTable",
     "LiveGreeks",
+    "LoggingSink",
     "MarginRule",
     "Market",
+    "MetricsSink",
     "NeededDate",
     "OccSymbol",
+    "Order",
+    "OrderLimits",
     "Portfolio",
     "PortfolioGreeks",
     "PortfolioRiskManager",

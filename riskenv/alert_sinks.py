@@ -19,7 +19,6 @@ import numpy as np
 
 from riskenv import canonical
 from riskenv.decision import Decision, Verdict
-from riskenv.measures import MEASURES
 from riskenv.portfolio_greeks import timestamp
 
 _LOG = logging.getLogger(__name__)
@@ -146,8 +145,8 @@ class LoggingSink:
         }
         for alert in decision.alerts:
             used = None
-            if alert.measure in MEASURES:
-                used = canonical.number(decision.used_before[MEASURES.index(alert.measure)])
+            if alert.measure in decision.names:
+                used = canonical.number(decision.used_before[decision.names.index(alert.measure)])
             extra = {
                 "alert_level": alert.level,
                 "alert_code": alert.code,
@@ -193,7 +192,7 @@ class MetricsSink:
         capped = np.isfinite(decision.low) | np.isfinite(decision.high)
         # A new dict in one assignment: who renders meanwhile sees the old one or the new one.
         self.used = {
-            (when, MEASURES[j]): float(used[j])
+            (when, decision.names[j]): float(used[j])
             for when, used in (("before", decision.used_before), ("after", decision.used_after))
             for j in np.flatnonzero(capped)
         }

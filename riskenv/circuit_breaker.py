@@ -18,6 +18,7 @@ from riskenv.event_reductions import SizeBefore
 from riskenv.instruments import Instrument
 from riskenv.limits import RiskLimits
 from riskenv.loss_confirmation import LossWindow
+from riskenv.order_window import OrderWindow, SavedWindow
 from riskenv.sessions import Sessions
 
 
@@ -34,6 +35,7 @@ class Rung(enum.IntEnum):
 
 _NOTHING_OBSERVED = LossWindow()
 _TERMS = tuple(field.name for field in fields(Instrument))
+_NOTHING_SENT = OrderWindow()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,6 +53,7 @@ class BreakerState:
         assessed_at: instant of the last assessment, nanoseconds UTC; None before the first.
         losses: the observations that confirm an extreme loss.
         event_sizes: positions before the first step of a size that is due before an event.
+        orders: what was sent, and which strategies are off.
     """
 
     rung: Rung = Rung.NORMAL
@@ -65,6 +68,7 @@ class BreakerState:
     assessed_at: int | None = None
     losses: LossWindow = _NOTHING_OBSERVED
     event_sizes: tuple[SizeBefore, ...] = ()
+    orders: OrderWindow = _NOTHING_SENT
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; null for NaN."""
@@ -77,6 +81,7 @@ class BreakerState:
                 {**{name: getattr(b.instrument, name) for name in _TERMS}, "contracts": b.contracts}
                 for b in self.event_sizes
             ],
+            "orders": self.orders.to_dict(),
         }
 
     @classmethod
@@ -101,7 +106,7 @@ class BreakerState:
         losses = LossWindow(**_known(saved.losses))
         sizes = tuple(before.size for before in saved.event_sizes)
         known = {**_known(saved), "rung": Rung[saved.rung], "losses": losses, "event_sizes": sizes}
-        return cls(**known)
+        return cls(**{**known, "orders": OrderWindow.restored(saved.orders)})
 
     # By what is saved, because a NaN differs from itself.
     def __eq__(self, other: object) -> bool:
@@ -170,6 +175,7 @@ class SavedBreakerState(Config):
     assessed_at: int | None
     losses: _SavedLosses
     event_sizes: tuple[_SavedSize, ...]
+    orders: SavedWindow
 
     @model_validator(mode="after")
     def _no_mark_lost(self) -> SavedBreakerState:

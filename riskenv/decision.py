@@ -16,6 +16,7 @@ from riskenv.canonical import number
 from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.instruments import InstrumentTable
 from riskenv.measures import point
+from riskenv.order_checks import Order
 from riskenv.portfolio_greeks import timestamp
 from riskenv.reasons import Alert, Reason
 
@@ -52,6 +53,7 @@ class Decision:
         equity: currency; NaN = Unknown.
         state: of the breaker, that it was made with.
         config_digest: of the configuration.
+        order: to be sent, which is what the trades are then; None = none is.
     """
 
     now: int
@@ -73,6 +75,7 @@ class Decision:
     equity: float
     state: BreakerState
     config_digest: str
+    order: Order | None = None
 
     @property
     def before(self) -> FloatArray:
@@ -149,6 +152,7 @@ class Decision:
             "equity": number(self.equity),
             "state_digest": self.state.digest,
             "config_digest": self.config_digest,
+            "order": None if self.order is None else self.order.to_dict(),
         }
 
     def _headroom(self, j: int) -> float:

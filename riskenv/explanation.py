@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from riskenv.admissibility import used_of
 from riskenv.assessment import Assessment
-from riskenv.circuit_breaker import BreakerState, Rung
+from riskenv.circuit_breaker import Rung
 from riskenv.decision import Decision, Verdict
 from riskenv.event_trades import still_due
+from riskenv.order_decision import Sending
 from riskenv.projection import Proposal
 from riskenv.reasons import REASONS, Alert, Reason
 from riskenv.selection import Candidates, entering
@@ -26,13 +27,11 @@ def explain(
     a: Assessment,
     proposal: Proposal,
     candidates: Candidates,
-    row: int,
-    flaw: str,
-    state: BreakerState,
+    sending: Sending,
     config_digest: str,
 ) -> Decision:
-    """The decision to do `row`; `flaw` is the code of what is wrong with it, "" for nothing."""
-    asked = proposal.asked
+    """The decision to do the row of `sending`, with its reasons after those of the caps."""
+    row, flaw, asked = sending.row, sending.flaw, proposal.asked
     if row == asked and not flaw:
         verdict = Verdict.ALLOW
     elif a.reducing:
@@ -44,6 +43,8 @@ def explain(
         reasons = _reasons(a, proposal, candidates)
     if flaw:
         reasons.append(Reason(flaw, "", REASONS[flaw]))
+    loud = [flaw] if flaw else []
+    loud += [reason.code for reason in sending.reasons if reason.code == "throttled"]
     return Decision(
         now=a.market.now,
         verdict=verdict,
@@ -58,12 +59,13 @@ def explain(
         high=a.high,
         used_before=a.used,
         rung=a.rung,
-        reasons=tuple(reasons),
-        alerts=a.alerts if not flaw else (*a.alerts, Alert("critical", flaw, "")),
+        reasons=(*reasons, *sending.reasons),
+        alerts=(*a.alerts, *(Alert("critical", code, "") for code in loud)),
         passive=a.breached,
         equity=a.equity,
-        state=state,
+        state=sending.state,
         config_digest=config_digest,
+        order=sending.order,
     )
 
 

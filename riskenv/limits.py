@@ -14,6 +14,7 @@ from riskenv.config import Config
 from riskenv.expiry_buckets import EXPIRY_BUCKETS
 from riskenv.margin import MarginRule
 from riskenv.measures import ACCOUNT, GAP, GROSS, MEASURES, ONE_SIDED, TAIL
+from riskenv.order_limits import OrderLimits
 from riskenv.quote_rules import QuoteRules
 
 _Cap = Field(default=None, gt=0.0)
@@ -161,8 +162,9 @@ class RiskLimits(Config):
         dwell_sessions: sessions a rung is held at least.
         confirm: how an extreme loss is confirmed; exposures need no confirmation.
         correction: what stands in for a request that may not pass.
-        operator_token_sha256: sha256 (hex) of the token that resumes a halted book; without one a
-            halt is final.
+        operator_token_sha256: sha256 (hex) of the token that resumes a halted book and re-enables
+            a strategy; without one both are final.
+        quotes: which quotes are trusted; orders: what an order must keep to, to be sent.
 
     Example:
         >>> from riskenv.config import load_config
@@ -191,6 +193,7 @@ class RiskLimits(Config):
     correction: CorrectionRule = CorrectionRule()
     operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     quotes: QuoteRules = QuoteRules()
+    orders: OrderLimits = OrderLimits()
 
     @model_validator(mode="after")
     def _release_above_warn(self) -> RiskLimits:

@@ -18,21 +18,17 @@ a configured control needs and that is Unknown denies the order.
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import math
-from bisect import bisect_right
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
-from operator import attrgetter, index
-from typing import Any, Literal, Self
-
-from pydantic import Field, model_validator
+from operator import index
+from typing import Any
 
 from riskenv import canonical
-from riskenv.config import Config, load_config
-from riskenv.instruments import NS_PER_SECOND, Instrument
+from riskenv.instruments import Instrument
+from riskenv.order_limits import OrderCaps, OrderLimits, PriceCollar
+from riskenv.order_window import Message, OrderWindow
 from riskenv.reasons import Reason
 
 # Stable codes and the words for them; {…} is filled from the order's numbers.
@@ -53,130 +49,6 @@ ORDER_REASONS = {
     "throttled": "{order}: strategy {strategy!r} is off after {executions} executions, until an "
     "operator re-enables it",
 }
-
-
-def _nanoseconds(seconds: float) -> int:
-    return round(seconds * NS_PER_SECOND)
-
-
-class PriceCollar(Config):
-    """How far an order's price may lie from the fair value, up or down: the wider of two widths.
-
-    Attributes:
-        share: width as a share of the fair value.
-        half_spreads: width in half-spreads of the quote; keeps a cheap option tradable, whose
-            spread is a large share of its value.
-        market_orders: an order without a limit price is denied ("deny"), or judged at the quote
-            that it would hit, fair value plus or minus the half-spread ("at_quote").
-
-    Example:
-        >>> PriceCollar(share=0.1, half_spreads=4).width(2.0, 0.01)
-        0.2
-        >>> PriceCollar(share=0.1, half_spreads=4).width(0.05, 0.01)
-        0.04
-    """
-
-    share: float | None = Field(default=None, gt=0.0, le=10.0)
-    half_spreads: float | None = Field(default=None, gt=0.0, le=1000.0)
-    market_orders: Literal["deny", "at_quote"] = "deny"
-
-    @model_validator(mode="after")
-    def _has_a_width(self) -> Self:
-        if self.share is None and self.half_spreads is None:
-            raise ValueError("share, half_spreads: got neither; allowed: one or both")
-        return self
-
-    def width(self, fair_value: float, half_spread: float) -> float:
-        """Currency per point; NaN where a number that it needs is Unknown."""
-        share = 0.0 if self.share is None else self.share * abs(fair_value)
-        spreads = 0.0 if self.half_spreads is None else self.half_spreads * half_spread
-        wider = max(share, spreads)
-        return wider if math.isfinite(share + spreads) else math.nan
-
-
-class PeriodCollar(PriceCollar):
-    """The same width around the fair value of each order sent in the contract in the last seconds.
-
-    A model that runs away takes a collar around its own value with it; this one stays behind.
-
-    Example:
-        >>> PeriodCollar(share=0.2, seconds=60).width(10.0, 0.05)
-        2.0
-    """
-
-    seconds: float = Field(ge=1e-9, le=1e9)
-
-
-class OrderCaps(Config):
-    """Limits of one order in one kind of instrument; a missing one means no check.
-
-    Attributes:
-        collar, period_collar: of the price.
-        max_value: lots x price x multiplier in the book's currency, at the higher of order price
-            and fair value: a sell below the market fills at the market.
-        max_volume: contracts, or shares.
-
-    Example:
-        >>> OrderCaps(max_volume=50).max_volume
-        50.0
-    """
-
-    collar: PriceCollar | None = None
-    period_collar: PeriodCollar | None = None
-    max_value: float | None = Field(default=None, gt=0.0)
-    max_volume: float | None = Field(default=None, gt=0.0)
-
-
-class MessageLimit(Config):
-    """At most `max_messages` in any `seconds`: a rolling window, open at its far end.
-
-    Example:
-        >>> MessageLimit(max_messages=20, seconds=1).max_messages
-        20
-    """
-
-    max_messages: int = Field(ge=1)
-    seconds: float = Field(ge=1e-9, le=1e9)
-
-
-class OrderLimits(Config):
-    """Every control on order entry; a missing one is not applied.
-
-    Attributes:
-        options, underlyings: caps on an order in an option, and in a share, an index or a future.
-        messages: how many orders and cancels may be sent.
-        duplicate_seconds: how long an order equal in instrument, side, lots and price is denied.
-        max_executions: executions of one strategy after which it is off.
-        operator_token_sha256: sha256 (hex) of the token that re-enables a strategy; without one a
-            strategy stays off.
-
-    Example:
-        >>> limits = load_config(OrderLimits, {"options": {"collar": {"share": 0.2}}})
-        >>> limits.caps_of(Instrument("SPX")).collar is None
-        True
-        >>> load_config(OrderLimits, {"messages": {"max_messages": 5, "seconds": 0}})
-        Traceback (most recent call last):
-            ...
-        riskenv.config.ConfigError: OrderLimits is not valid:
-          messages.seconds: got 0; input should be greater than or equal to 0.000000001
-    """
-
-    options: OrderCaps = OrderCaps()
-    underlyings: OrderCaps = OrderCaps()
-    messages: MessageLimit | None = None
-    duplicate_seconds: float | None = Field(default=None, ge=1e-9, le=1e9)
-    max_executions: int | None = Field(default=None, ge=1)
-    operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-
-    def caps_of(self, instrument: Instrument) -> OrderCaps:
-        return self.options if instrument.is_option else self.underlyings
-
-    @property
-    def memory(self) -> int:
-        """Nanoseconds after which a message is forgotten: the longest window."""
-        periods = (self.options.period_collar, self.underlyings.period_collar, self.messages)
-        seconds = [part.seconds for part in periods if part is not None]
-        return _nanoseconds(max([*seconds, self.duplicate_seconds or 0.0]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,118 +76,15 @@ class Order:
     def name(self) -> str:
         return self.client_id or self.instrument.symbol
 
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """An order that was sent, or a cancel, which has no contract.
-
-    Attributes:
-        time: nanoseconds; contract: the instrument's identity as text; "" for a cancel.
-        lots, price: of the order; fair_value: when it was sent, None where it was Unknown.
-
-    Example:
-        >>> Message(time=5).contract
-        ''
-    """
-
-    time: int
-    contract: str = ""
-    lots: float = 0.0
-    price: float | None = None
-    fair_value: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class OrderWindow:
-    """All that the controls remember. A value: saved, restored, hashed and compared.
-
-    Attributes:
-        time: nanoseconds of the last call; None before the first.
-        messages: sent within the longest window, oldest first.
-        executions: (strategy, count since it was last enabled), sorted; counts above 0.
-        throttled: strategies that are off, sorted.
-        re_enabled: (strategy, the reason an operator last gave), sorted.
-
-    Example:
-        >>> window = OrderWindow(time=7, messages=(Message(5),), executions=(("condor", 2),))
-        >>> OrderWindow.from_dict(window.to_dict()) == window
-        True
-        >>> OrderWindow.from_dict(window.to_dict() | {"time": 3})
-        Traceback (most recent call last):
-            ...
-        riskenv.config.ConfigError: _SavedWindow is not valid:
-          (whole): got {'executions': {'condor': 2}, 'messages': [{...}], 're_enabled': {}, \
-'throttled': [], 'time': 3}; messages: got times [5]; allowed: ascending, up to time 3
-    """
-
-    time: int | None = None
-    messages: tuple[Message, ...] = ()
-    executions: tuple[tuple[str, int], ...] = ()
-    throttled: tuple[str, ...] = ()
-    re_enabled: tuple[tuple[str, str], ...] = ()
-
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
+        """JSON-ready, of an order that may be sent: its numbers are finite."""
         return {
-            "time": self.time,
-            "messages": [asdict(message) for message in self.messages],
-            "executions": dict(self.executions),
-            "throttled": list(self.throttled),
-            "re_enabled": dict(self.re_enabled),
+            "client_id": self.client_id,
+            "symbol": self.instrument.symbol,
+            "lots": canonical.number(self.lots),
+            "limit_price": None if self.limit_price is None else canonical.number(self.limit_price),
+            "strategy": self.strategy,
         }
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> OrderWindow:
-        """Inverse of `to_dict`.
-
-        Raises:
-            ConfigError: a key is missing or unknown, or a value could not have been saved. A lost
-                window is not an empty one.
-        """
-        saved = load_config(_SavedWindow, values)
-        return cls(
-            saved.time,
-            tuple(Message(**dict(message)) for message in saved.messages),
-            tuple(sorted(saved.executions.items())),
-            tuple(sorted(saved.throttled)),
-            tuple(sorted(saved.re_enabled.items())),
-        )
-
-    @property
-    def digest(self) -> str:
-        return canonical.digest(self.to_dict())
-
-
-class _SavedMessage(Config):
-    time: int
-    contract: str
-    lots: float
-    price: float | None
-    fair_value: float | None
-
-
-class _SavedWindow(Config):
-    time: int | None
-    messages: tuple[_SavedMessage, ...]
-    executions: dict[str, int]
-    throttled: tuple[str, ...]
-    re_enabled: dict[str, str]
-
-    @model_validator(mode="after")
-    def _could_have_been_saved(self) -> Self:
-        times = [message.time for message in self.messages]
-        if times and (self.time is None or times != sorted(times) or times[-1] > self.time):
-            raise ValueError(
-                f"messages: got times {times}; allowed: ascending, up to time {self.time}"
-            )
-        if any(count < 1 for count in self.executions.values()):
-            raise ValueError(f"executions: got {self.executions}; allowed: counts above 0")
-        if len(set(self.throttled)) < len(self.throttled):
-            raise ValueError(f"throttled: got {self.throttled}; allowed: each strategy once")
-        return self
-
-
-# --- what is asked, and what happens --------------------------------------------------------------
 
 
 def check_order(
@@ -344,6 +113,7 @@ def check_order(
         TypeError: `now` is no integer.
 
     Example:
+        >>> from riskenv.order_limits import OrderCaps, OrderLimits, PriceCollar
         >>> limits = OrderLimits(underlyings=OrderCaps(collar=PriceCollar(share=0.01)),
         ...                      duplicate_seconds=2)
         >>> buy = Order(Instrument("SPY"), 10, limit_price=401.0, client_id="a7")
@@ -358,7 +128,7 @@ def check_order(
         >>> check_order(window, buy, 3 * 10**9, float("nan"), 0.01, 1.0, 1.0, limits)[1][0].code
         'collar_unknown'
     """
-    window = _at(window, now, limits)
+    window = window.at(now, limits)
     invalid = tuple(_invalid(order))
     if invalid:
         return window, invalid
@@ -381,85 +151,7 @@ def check_order(
         return window, tuple(dict.fromkeys(reasons))
     limit = None if order.limit_price is None else canonical.number(price)
     sent = Message(index(now), contract, lots, limit, canonical.number(fair))
-    return _sent(window, sent, limits), ()
-
-
-def record_cancel(window: OrderWindow, now: int, limits: OrderLimits) -> OrderWindow:
-    """A cancel is sent: it counts as a message, and is never denied.
-
-    Raises:
-        ValueError: `now` lies before the last call.
-
-    Example:
-        >>> limits = OrderLimits(messages=MessageLimit(max_messages=1, seconds=1))
-        >>> window = record_cancel(OrderWindow(), 0, limits)
-        >>> order = Order(Instrument("SPY"), 1)
-        >>> check_order(window, order, 5, 400.0, 0.01, 1.0, 1.0, limits)[1][0].words
-        'SPY: 1 messages in the last 1 s, of 1 allowed'
-    """
-    window = _at(window, now, limits)
-    return _sent(window, Message(index(now)), limits)
-
-
-def record_execution(
-    window: OrderWindow, strategy: str, now: int, limits: OrderLimits
-) -> OrderWindow:
-    """The strategy was executed once more; after `max_executions` it is off.
-
-    Executions are counted since the strategy was last enabled, however far apart, and whether or
-    not it is off already. Who must bound what is sent before fills come back, calls this when an
-    order is sent.
-
-    Raises:
-        ValueError: `now` lies before the last call.
-
-    Example:
-        >>> window = record_execution(OrderWindow(), "condor", 0, OrderLimits(max_executions=1))
-        >>> window.executions, window.throttled
-        ((('condor', 1),), ('condor',))
-    """
-    window = _at(window, now, limits)
-    counts = dict(window.executions)
-    counts[strategy] = counts.get(strategy, 0) + 1
-    return _latched(replace(window, executions=tuple(sorted(counts.items()))), limits)
-
-
-def re_enable(
-    window: OrderWindow, strategy: str, token: str, limits: OrderLimits, reason: str
-) -> OrderWindow:
-    """An operator puts a strategy on again; its executions count from 0, the reason is kept.
-
-    Raises:
-        ValueError: no reason given.
-        PermissionError: the strategy is not off, no token is configured, or it is the wrong one.
-
-    Example:
-        >>> secret = hashlib.sha256(b"go on").hexdigest()
-        >>> limits = OrderLimits(max_executions=1, operator_token_sha256=secret)
-        >>> window = record_execution(OrderWindow(), "condor", 0, limits)
-        >>> re_enable(window, "condor", "go on", limits, "roll day").throttled
-        ()
-        >>> re_enable(window, "condor", "please", limits, "roll day")
-        Traceback (most recent call last):
-            ...
-        PermissionError: token: not the operator's
-    """
-    window = _latched(window, limits)
-    if not reason:
-        raise ValueError("reason: got ''; allowed: why the strategy is enabled again")
-    if strategy not in window.throttled:
-        raise PermissionError(f"strategy: got {strategy!r}; off are {list(window.throttled)}")
-    if limits.operator_token_sha256 is None:
-        raise PermissionError("operator_token_sha256: none configured; this throttle is final")
-    given = hashlib.sha256(token.encode()).hexdigest()
-    if not hmac.compare_digest(given, limits.operator_token_sha256):
-        raise PermissionError("token: not the operator's")
-    return replace(
-        window,
-        executions=tuple(pair for pair in window.executions if pair[0] != strategy),
-        throttled=tuple(name for name in window.throttled if name != strategy),
-        re_enabled=tuple(sorted((dict(window.re_enabled) | {strategy: reason}).items())),
-    )
+    return window.sending(sent, limits), ()
 
 
 # --- the controls ---------------------------------------------------------------------------------
@@ -495,8 +187,8 @@ def _outside_collars(
         yield from _outside("price_collar", caps.collar, order, price, fair, half, [(fair, 0.0)])
     if caps.period_collar is not None:
         past = [
-            (message.fair_value, _age(message, window))
-            for message in _recent(window, caps.period_collar.seconds)
+            (message.fair_value, window.age(message))
+            for message in window.recent(caps.period_collar.seconds)
             if message.contract == contract and message.fair_value is not None
         ]
         yield from _outside("period_collar", caps.period_collar, order, price, fair, half, past)
@@ -552,7 +244,7 @@ def _too_many_messages(limits: OrderLimits, order: Order, window: OrderWindow) -
     """Article 15(1)(d)."""
     if limits.messages is not None:
         seconds, cap = limits.messages.seconds, limits.messages.max_messages
-        sent = len(_recent(window, seconds))
+        sent = len(window.recent(seconds))
         if not (sent + 1 <= cap):
             yield _reason("message_rate", order, sent=sent, seconds=seconds, cap=cap)
 
@@ -563,9 +255,9 @@ def _duplicate(
     seconds = limits.duplicate_seconds
     if seconds is not None:
         asked = (contract, order.lots, order.limit_price)
-        for message in reversed(_recent(window, seconds)):
+        for message in reversed(window.recent(seconds)):
             if (message.contract, message.lots, message.price) == asked:
-                yield _reason("duplicate_order", order, age=_age(message, window), seconds=seconds)
+                yield _reason("duplicate_order", order, age=window.age(message), seconds=seconds)
                 return
 
 
@@ -576,42 +268,7 @@ def _throttled(order: Order, window: OrderWindow) -> Iterator[Reason]:
         yield _reason("throttled", order, strategy=order.strategy, executions=executions)
 
 
-# --- the window and the numbers -------------------------------------------------------------------
-
-
-def _at(window: OrderWindow, now: int, limits: OrderLimits) -> OrderWindow:
-    """The window at `now`: forgotten is what no control asks for any more."""
-    now = index(now)
-    if window.time is not None and now < window.time:
-        raise ValueError(f"now: got {now}; allowed: {window.time} or later - time does not go back")
-    kept = _after(window.messages, now - limits.memory)
-    return _latched(replace(window, time=now, messages=kept), limits)
-
-
-def _sent(window: OrderWindow, message: Message, limits: OrderLimits) -> OrderWindow:
-    return replace(window, messages=(*window.messages, message)) if limits.memory else window
-
-
-def _latched(window: OrderWindow, limits: OrderLimits) -> OrderWindow:
-    """Off is every strategy that was, and each that has reached the limit as it is now."""
-    if limits.max_executions is None:
-        return window
-    reached = {name for name, count in window.executions if not (count < limits.max_executions)}
-    return replace(window, throttled=tuple(sorted(reached.union(window.throttled))))
-
-
-def _recent(window: OrderWindow, seconds: float) -> tuple[Message, ...]:
-    """Messages of the last `seconds`, oldest first."""
-    return _after(window.messages, (window.time or 0) - _nanoseconds(seconds))
-
-
-def _after(messages: tuple[Message, ...], time: int) -> tuple[Message, ...]:
-    return messages[bisect_right(messages, time, key=attrgetter("time")) :]
-
-
-def _age(message: Message, window: OrderWindow) -> float:
-    """Seconds."""
-    return ((window.time or 0) - message.time) / NS_PER_SECOND
+# --- numbers --------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=4096)

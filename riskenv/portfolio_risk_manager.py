@@ -41,6 +41,7 @@ from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, TAIL
+from riskenv.order_decision import send
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
@@ -319,6 +320,7 @@ class PortfolioRiskManager:
         Nearest: by `CorrectionRule.norm` of the difference to the request, ties to the lowest
         row. Where a reduction is due, only rows that bring every broken measure back to its
         release level may pass; if none does, the row that comes closest, and a reason says so.
+        What the proposal's order would then be is put to the controls on orders.
         """
         if state.rung > assessment.rung:  # halted since it was assessed
             assessment = replace(assessment, rung=state.rung)
@@ -327,9 +329,9 @@ class PortfolioRiskManager:
         row, flaw = proposal.asked, ""
         if not allowed[row]:
             row, flaw = replacement(assessment, proposal, candidates, allowed)
-        return state, explain(
-            assessment, proposal, candidates, row, flaw, state, self.config_digest
-        )
+        sending = send(state, assessment, proposal, row, flaw)
+        decision = explain(assessment, proposal, candidates, sending, self.config_digest)
+        return sending.state, decision
 
     def mask(self, assessment: Assessment, proposal: Proposal) -> NDArray[np.bool_]:
         """(A,) rows that `decide` would do unchanged if they were asked for; never all False."""

@@ -7,12 +7,13 @@ rows, a continuous action scaled down towards hold, reductions that come first.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.market import Market
+from riskenv.order_checks import Order
 from riskenv.portfolio import Portfolio
 
 FloatArray = NDArray[np.float64]
@@ -30,9 +31,13 @@ class Proposal:
         asked: row that was asked for.
         forced: (A, n) the part of each row that is a reduction put before the rest; None = none.
         strategy: the tag that the trades belong to; "" = none.
+        order: what the asked row would be sent as, which then has to keep to `OrderLimits`; None =
+            the trades are no order. Of such a proposal one row is empty, each row is in the
+            order's instrument alone, or wholly a reduction (`forced`), and the tag is the order's.
 
     Raises:
-        ValueError: shapes that do not match, or `asked` outside the rows.
+        ValueError: shapes that do not match, `asked` outside the rows, or an order that is not
+            what the asked row says.
 
     A row that is not finite is no error: it fails every cap.
     """
@@ -41,6 +46,7 @@ class Proposal:
     asked: int = 0
     forced: FloatArray | None = None
     strategy: str = ""
+    order: Order | None = None
 
     def __post_init__(self) -> None:
         trades = np.array(self.trades, dtype=np.float64)
@@ -54,6 +60,42 @@ class Proposal:
             if forced.shape != trades.shape:
                 raise ValueError(f"forced: got shape {forced.shape}; allowed: {trades.shape}")
             object.__setattr__(self, "forced", forced)
+        if self.order is not None:
+            object.__setattr__(self, "order", self._checked(self.order))
+
+    def _checked(self, order: Order) -> Order:
+        """The order, its numbers as Python's floats."""
+        try:
+            price = None if order.limit_price is None else float(order.limit_price)
+            order = replace(order, lots=float(order.lots), limit_price=price)
+        except (TypeError, ValueError, OverflowError):
+            raise ValueError(
+                f"order: got lots {order.lots!r}, limit_price {order.limit_price!r}; "
+                "allowed: numbers"
+            ) from None
+        asked = self.trades[self.asked]
+        (columns,) = np.nonzero(asked)
+        if len(columns) != 1 or not np.array_equal(asked[columns], [order.lots], equal_nan=True):
+            raise ValueError(
+                f"order: got {order.lots:g} lots; allowed: the asked row's, which is "
+                f"{asked.tolist()}, in one instrument"
+            )
+        if order.strategy != self.strategy:
+            raise ValueError(
+                f"order.strategy: got {order.strategy!r}; allowed: the proposal's {self.strategy!r}"
+            )
+        others = np.delete(self.trades, columns, axis=1).any(axis=1)
+        if self.forced is not None:
+            with_it = self.forced.any(axis=1)
+            others = np.where(with_it, (self.trades != self.forced).any(axis=1), others)
+        if others.any():
+            raise ValueError(
+                f"trades: got row {int(np.argmax(others))} beside an order; allowed: rows in its "
+                "instrument alone, or wholly forced"
+            )
+        if self.trades.any(axis=1).all():
+            raise ValueError("trades: got no empty row beside an order, which may be denied")
+        return order
 
 
 def radial(trades: FloatArray) -> FloatArray:

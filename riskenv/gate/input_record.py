@@ -20,16 +20,20 @@ from numpy.typing import NDArray
 from riskenv.decision import Decision
 from riskenv.instruments import Instrument, InstrumentTable
 from riskenv.market import FEED, Market
+from riskenv.order_checks import Order
 from riskenv.portfolio import Portfolio
 from riskenv.projection import Proposal
 from riskenv.quote_quality import FX
 
 FORMAT = 2
 
+# What a proposal is sent as. Instrument, lots and strategy are those of the asked row.
+_NO_ORDER, _MARKET_ORDER, _LIMIT_ORDER = range(3)
+
 _FIELDS = tuple(Instrument.__dataclass_fields__)
 _PER_STEP = (
     "episode", "now", "cash", "index_spot", "currency", "flow", "asked", "rows", "has_forced",
-    "strategy",
+    "strategy", "order", "order_price", "order_name",
 )  # fmt: skip
 _OF_INSTRUMENT = ("rate", "dividend_yield", "dividends", "bid", "ask", "vol", "quote_time")
 _PER_INSTRUMENT = ("instrument", "quantity", *_OF_INSTRUMENT)
@@ -109,6 +113,7 @@ class InputRecorder:
             raise ValueError("add: no episode; call begin_episode(name) first")
         table = market.table
         known = self._instruments
+        order = proposal.order
         step = {
             "episode": len(self._episodes) - 1,
             "now": market.now,
@@ -120,7 +125,13 @@ class InputRecorder:
             "rows": len(proposal.trades),
             "has_forced": proposal.forced is not None,
             "strategy": self._tag(proposal.strategy),
+            "order": _NO_ORDER,
+            "order_price": np.nan,
+            "order_name": self._tag("" if order is None else order.client_id),
         }
+        if order is not None:
+            step["order"] = _MARKET_ORDER if order.limit_price is None else _LIMIT_ORDER
+            step["order_price"] = np.nan if order.limit_price is None else order.limit_price
         for name, value in step.items():
             self._columns[name].append(value)
         self._columns["instrument"].append(
@@ -280,6 +291,19 @@ class InputRecord:
         orders = a["working"][self._slice("working", step)]
         tags = [self.tags[tag] for tag in a["tag"][self._slice("tag", step)]]
         parts = a["tagged"][self._slice("tagged", step)].reshape(len(tags), n)
+        strategy = self.tags[a["strategy"][step]]
+        trades, asked = self._matrix("trade", step, shape), int(a["asked"][step])
+        order = None
+        if a["order"][step] != _NO_ORDER:
+            column = int(np.flatnonzero(trades[asked])[0])
+            limit = a["order"][step] == _LIMIT_ORDER
+            order = Order(
+                table.instruments[column],
+                float(trades[asked, column]),
+                float(a["order_price"][step]) if limit else None,
+                strategy,
+                self.tags[a["order_name"][step]],
+            )
         return Inputs(
             episode=int(a["episode"][step]),
             portfolio=Portfolio(
@@ -291,10 +315,11 @@ class InputRecord:
             ),
             market=market,
             proposal=Proposal(
-                self._matrix("trade", step, shape),
-                asked=int(a["asked"][step]),
+                trades,
+                asked=asked,
                 forced=self._matrix("forced", step, shape) if a["has_forced"][step] else None,
-                strategy=self.tags[a["strategy"][step]],
+                strategy=strategy,
+                order=order,
             ),
             external_flow=float(a["flow"][step]),
         )

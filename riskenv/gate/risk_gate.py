@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv import circuit_breaker
+from riskenv import circuit_breaker, order_window
+from riskenv.alert_sinks import AlertSink, dispatch
 from riskenv.circuit_breaker import BreakerState
 from riskenv.decision import Decision
 from riskenv.gate.bundle import load_bundle
 from riskenv.instruments import Instrument
 from riskenv.market import Market
+from riskenv.order_checks import Order
+from riskenv.order_decision import proposal_for_order
+from riskenv.order_window import OrderWindow
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
@@ -25,12 +30,14 @@ class RiskGate:
     """Filters trades by the very function that training used.
 
     Needs the core installation alone: no gymnasium, torch or pandas. Keeps the breaker's state
-    between checks; nothing else is remembered.
+    between checks, in which the orders sent are; nothing else is remembered.
 
     Args:
         manager: the risk layer.
         state: where to go on from; a fresh state by default.
         digest: of the bundle it was loaded from.
+        sinks: each is handed every decision; none changes or stops one
+            (`riskenv.alert_sinks.dispatch`).
 
     Example:
         >>> import numpy as np
@@ -55,20 +62,22 @@ class RiskGate:
         manager: PortfolioRiskManager,
         state: BreakerState | None = None,
         digest: str = "",
+        sinks: Iterable[AlertSink] = (),
     ) -> None:
         self.manager = manager
         self.state = state or BreakerState()
         self.digest = digest
+        self.sinks = tuple(sinks)
 
     @classmethod
-    def load(cls, path: str | Path) -> RiskGate:
+    def load(cls, path: str | Path, *, sinks: Iterable[AlertSink] = ()) -> RiskGate:
         """From a bundle.
 
         Raises:
             BundleError: the bundle is damaged, or not one.
         """
         manager, digest = load_bundle(path)
-        return cls(manager, digest=digest)
+        return cls(manager, digest=digest, sinks=sinks)
 
     def check(
         self,
@@ -94,6 +103,7 @@ class RiskGate:
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
         proposal = self.manager.propose(assessment, trades, strategy)
         self.state, decision = self.manager.decide(state, assessment, proposal)
+        dispatch(decision, self.sinks)
         return decision
 
     def decide(
@@ -102,7 +112,98 @@ class RiskGate:
         """The same for a caller who lists the trades that may stand in for the request."""
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
         self.state, decision = self.manager.decide(state, assessment, proposal)
+        dispatch(decision, self.sinks)
         return decision
+
+    def check_order(
+        self, portfolio: Portfolio, market: Market, order: Order, external_flow: float = 0.0
+    ) -> Decision:
+        """Put one order to the caps and to the controls on orders (`RiskLimits.orders`).
+
+        `decision.order` is what may be sent, cut to size where the caps want it, and counts as
+        sent; None = nothing is. `decision.trades` may then be a reduction of the layer's own.
+
+        Raises:
+            ValueError: the market does not cover the instrument, the lots are no number other than
+                0, or the market is older than the last one.
+        """
+        return self.check_orders(portfolio, market, [order], external_flow)[0]
+
+    def check_orders(
+        self,
+        portfolio: Portfolio,
+        market: Market,
+        orders: Sequence[Order],
+        external_flow: float = 0.0,
+    ) -> tuple[Decision, ...]:
+        """The same for orders that are sent together, each judged with those accepted before it.
+
+        An accepted order counts as a working order of the book, which may be filled in any part.
+        Where the layer reduces the book, one decision carries the reduction, and no other.
+
+        Raises:
+            ValueError: see `check_order`; nothing counts as sent then.
+        """
+        state, decisions, reduced = self.state, [], False
+        for order in orders:
+            state, assessment = self.manager.assess(state, portfolio, market, external_flow)
+            external_flow = 0.0  # counted once
+            proposal = proposal_for_order(assessment, order, reductions=not reduced)
+            state, decision = self.manager.decide(state, assessment, proposal)
+            decisions.append(decision)
+            if decision.trades.any():
+                working = np.concatenate([portfolio.orders, decision.trades[None, :]])
+                portfolio = replace(portfolio, working=working)
+                reduced = reduced or decision.order is None
+        self.state = state
+        for decision in decisions:
+            dispatch(decision, self.sinks)
+        return tuple(decisions)
+
+    def executed(self, strategy: str, now: int) -> None:
+        """An order of the strategy was executed; `OrderLimits.max_executions` of them put it off.
+
+        Args:
+            now: nanoseconds UTC. An instant before the last one seen counts as that one; no market
+                from before it is decided on afterwards.
+        """
+        self._orders(
+            order_window.record_execution(
+                self.state.orders, strategy, self._not_before(now), self.manager.limits.orders
+            )
+        )
+
+    def cancelled(self, now: int) -> None:
+        """A cancel is sent: it counts as a message, and is never denied. `now` as in `executed`."""
+        window = self.state.orders
+        limits = self.manager.limits.orders
+        self._orders(order_window.record_cancel(window, self._not_before(now), limits))
+
+    def re_enable(self, strategy: str, token: str, reason: str) -> None:
+        """Put a strategy on again with the operator's token.
+
+        Args:
+            reason: why; kept in the state.
+
+        Raises:
+            PermissionError: the strategy is not off, no token is configured, or it is the wrong
+                one.
+            ValueError: no reason given.
+        """
+        limits = self.manager.limits
+        self._orders(
+            order_window.re_enable(
+                self.state.orders, strategy, token, limits.orders, reason,
+                limits.operator_token_sha256,
+            )
+        )  # fmt: skip
+
+    def _not_before(self, now: int) -> int:
+        last = self.state.orders.time
+        return now if last is None else max(now, last)
+
+    def _orders(self, window: OrderWindow) -> None:
+        self.state = replace(self.state, orders=window)
 
     def halt(self, reason: str) -> None:
         """Stop everything until an operator resumes."""

@@ -16,15 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from riskenv import Instrument, load_config
-from riskenv.order_checks import (
-    Order,
-    OrderLimits,
-    OrderWindow,
-    check_order,
-    re_enable,
-    record_cancel,
-    record_execution,
-)
+from riskenv.order_checks import Order, check_order
+from riskenv.order_limits import OrderLimits
+from riskenv.order_window import OrderWindow, re_enable, record_cancel, record_execution
 
 from .worlds import FAST
 
@@ -49,7 +43,6 @@ LIMITS = load_config(
         "messages": {"max_messages": RATE, "seconds": RATE_WINDOW / SECOND},
         "duplicate_seconds": DUPLICATE_WINDOW / SECOND,
         "max_executions": EXECUTIONS,
-        "operator_token_sha256": SECRET,
     },
 )
 
@@ -140,7 +133,7 @@ class Desk(RuleBasedStateMachine):
     @rule(strategy=strategies, token=st.text(max_size=12) | st.just(SECRET))
     def somebody_guesses(self, strategy: str, token: str) -> None:
         try:
-            self.window = re_enable(self.window, strategy, token, LIMITS, "please")
+            self.window = re_enable(self.window, strategy, token, LIMITS, "please", SECRET)
         except PermissionError:
             return
         raise AssertionError(f"{token!r} put {strategy!r} on")
@@ -149,7 +142,7 @@ class Desk(RuleBasedStateMachine):
     @rule(data=st.data())
     def the_operator_re_enables(self, data: st.DataObject) -> None:
         strategy = data.draw(st.sampled_from(sorted(self.off)))
-        self.window = re_enable(self.window, strategy, TOKEN, LIMITS, "roll day")
+        self.window = re_enable(self.window, strategy, TOKEN, LIMITS, "roll day", SECRET)
         self.off.remove(strategy)
         del self.executions[strategy]
 
@@ -255,7 +248,9 @@ def test_near_the_caps_too_and_a_tighter_one_never_lets_more_pass(
 def test_another_hash_seed_gives_the_same_bytes() -> None:
     program = (
         "from riskenv import Instrument\n"
-        "from riskenv.order_checks import *\n"
+        "from riskenv.order_checks import Order, check_order\n"
+        "from riskenv.order_limits import OrderLimits\n"
+        "from riskenv.order_window import OrderWindow, record_execution\n"
         "limits = OrderLimits(max_executions=2, duplicate_seconds=5)\n"
         "window = OrderWindow()\n"
         "for i, name in enumerate(['wheel', 'condor', '', 'a', 'b'] * 2):\n"

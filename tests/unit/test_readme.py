@@ -38,7 +38,7 @@ class MyEnv(gymnasium.Env):
 def test_the_examples_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
-    assert len(blocks) >= 4, "wrapping an env, the Greeks of a book, using the gate, a plan"
+    assert len(blocks) >= 5, "wrapping an env, the Greeks of a book, using the gate, a plan, orders"
     namespace = {"MyEnv": MyEnv}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), namespace)
@@ -49,6 +49,8 @@ def test_the_examples_run(tmp_path, monkeypatch, capsys):
     assert "outside its cap 500" in printed
     assert "# True [-126.] 1.26" in README.read_text()
     assert "True [-126.] 1.26" in printed
+    assert "BLOCK None ['cap_exceeded', 'duplicate_order']\nBLOCK None ['cap_exceeded'," in printed
+    assert namespace["answer"].order is None
     said = re.search(r"^# (\{'delta'.*\})$", README.read_text(), re.M)
     assert said is not None
     assert said[1] in printed

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from prometheus_client import parser
 
 from riskenv import (
     Alert,
@@ -21,11 +22,12 @@ from riskenv import (
     PortfolioRiskManager,
     RiskGate,
     RiskLimits,
+    ScopeCaps,
     Sessions,
     Verdict,
 )
 from riskenv.alert_sinks import LoggingSink, MetricsSink, dispatch
-from riskenv.measures import INDEX
+from riskenv.measures import INDEX, MEASURES
 
 HOUR = 3_600 * 10**9
 DAYS = np.arange(10) * 24 * HOUR
@@ -42,6 +44,18 @@ def decide(held: float, trade: float) -> Decision:
         np.array([400.01]), np.zeros(1),
     )  # fmt: skip
     return gate.check(Portfolio.of(TABLE, {SPY: held}, cash=1e5), market, {SPY: trade})
+
+
+def decide_by_ticker(held: float) -> Decision:
+    """A book of shares under a cap of 100 deltas in each ticker."""
+    sessions = Sessions(DAYS + 14 * HOUR, DAYS + 21 * HOUR)
+    limits = RiskLimits(caps=Caps(), by_underlying={"*": ScopeCaps(delta=100)})
+    market = Market(
+        15 * HOUR, TABLE, np.array([400.0]), 0.02, np.zeros(1), np.array([399.99]),
+        np.array([400.01]), np.zeros(1),
+    )  # fmt: skip
+    gate = RiskGate(PortfolioRiskManager(limits, sessions))
+    return gate.check(Portfolio.of(TABLE, {SPY: held}, cash=1e5), market, {})
 
 
 QUIET = decide(10, 20)  # ALLOW, no alerts
@@ -185,9 +199,20 @@ def test_the_order_in_which_alerts_came_does_not_show() -> None:
     assert len(texts) == 1
 
 
+def test_a_cap_on_a_ticker_is_told_like_one_on_the_book(
+    desk: tuple[logging.Logger, list[logging.LogRecord]],
+) -> None:
+    logger, records = desk
+    decision, metrics = decide_by_ticker(90.0), MetricsSink()
+    (alert,) = decision.alerts
+    dispatch(decision, [LoggingSink(logger), metrics])
+    assert (records[0].alert_measure, records[0].used) == (alert.measure, 0.9)
+    assert alert.measure not in MEASURES
+    assert f'riskenv_used_share{{when="after",measure="{alert.measure}"}} 0.9' in metrics.render()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.1 + 0.2, 1e-300, math.inf, -math.inf, math.nan])
 def test_prometheus_own_parser_reads_what_was_written(share: float) -> None:
-    parser = pytest.importorskip("prometheus_client.parser")
     odd = Alert("warning", 'quote " slash \\ line \n end \\n', "Δ, {x}=1")
     metrics = MetricsSink()
     for decision in (BROKEN, replace(QUIET, alerts=(odd, odd)), used(QUIET, used_after=share)):

@@ -14,6 +14,7 @@ from riskenv import BreakerState, Caps, Instrument, RiskGate, RiskLimits, Rung
 from riskenv.circuit_breaker import climb, halt, mark_equity, resume
 from riskenv.config import ConfigError, load_config
 from riskenv.event_reductions import SizeBefore
+from riskenv.order_window import Message, OrderWindow
 
 from ...property.worlds import DAY, HOUR, NOW, SESSIONS, World, world
 
@@ -305,13 +306,14 @@ def test_only_a_sha256_is_taken_for_the_tokens_digest(token: str) -> None:
 # -- saved and restored -------------------------------------------------------------------------
 
 USED = marked(marked(BreakerState(Rung.WARN), 100.0), 90.0, 1)
+SENT = OrderWindow(time=5, messages=(Message(5),), throttled=("condor",))
 WITHOUT = object()
 SIZE = replace(USED, event_sizes=(SizeBefore(Instrument("SPX"), 3.0),)).to_dict()["event_sizes"][0]
 
 
 def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
     fresh = marked(BreakerState(), math.nan, flow=0.0)
-    for state in (fresh, USED, BreakerState()):
+    for state in (fresh, USED, BreakerState(), replace(USED, orders=SENT)):
         restored = BreakerState.from_dict(state.to_dict())
         assert restored == state
         assert hash(restored) == hash(state)
@@ -321,7 +323,7 @@ def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
         "high_water_mark": 101.0, "last_equity": 91.0, "halt_reason": "x", "resume_reason": "x",
         "rebased_from": 1.0, "assessed_at": USED.assessed_at + 1,
         "losses": replace(USED.losses, extreme=(True, False)),
-        "event_sizes": (SizeBefore(Instrument("SPX"), 3.0),),
+        "event_sizes": (SizeBefore(Instrument("SPX"), 3.0),), "orders": SENT,
     }  # fmt: skip
     restored = BreakerState.from_dict(replace(USED, event_sizes=changes["event_sizes"]).to_dict())
     assert restored.event_sizes == changes["event_sizes"]

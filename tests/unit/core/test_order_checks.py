@@ -11,20 +11,9 @@ from typing import Any
 import pytest
 
 from riskenv import ConfigError, Instrument, load_config
-from riskenv.order_checks import (
-    ORDER_REASONS,
-    MessageLimit,
-    Order,
-    OrderCaps,
-    OrderLimits,
-    OrderWindow,
-    PeriodCollar,
-    PriceCollar,
-    check_order,
-    re_enable,
-    record_cancel,
-    record_execution,
-)
+from riskenv.order_checks import ORDER_REASONS, Order, check_order
+from riskenv.order_limits import MessageLimit, OrderCaps, OrderLimits, PeriodCollar, PriceCollar
+from riskenv.order_window import OrderWindow, re_enable, record_cancel, record_execution
 
 SECOND = 10**9
 TOKEN = "carry on"
@@ -274,7 +263,7 @@ def test_one_reason_is_given_once() -> None:
 
 # --- the throttle ---------------------------------------------------------------------------------
 
-THROTTLE = OrderLimits(max_executions=2, operator_token_sha256=SECRET)
+THROTTLE = OrderLimits(max_executions=2)
 
 
 def executed(times: int, by: OrderLimits = THROTTLE, strategy: str = "condor") -> OrderWindow:
@@ -305,8 +294,8 @@ def test_only_the_operators_token_re_enables_and_the_reason_is_kept() -> None:
     off = executed(3)
     for token in ("", "please", SECRET):
         with pytest.raises(PermissionError, match="not the operator's"):
-            re_enable(off, "condor", token, THROTTLE, "roll day")
-    on = re_enable(off, "condor", TOKEN, THROTTLE, "roll day")
+            re_enable(off, "condor", token, THROTTLE, "roll day", SECRET)
+    on = re_enable(off, "condor", TOKEN, THROTTLE, "roll day", SECRET)
     assert (on.executions, on.throttled) == ((), ())
     assert on.re_enabled == (("condor", "roll day"),)
     assert ask(order(), THROTTLE, on, 10)[1] == []
@@ -316,16 +305,17 @@ def test_only_the_operators_token_re_enables_and_the_reason_is_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("window", "by", "reason", "error", "words"),
+    ("times", "secret", "reason", "error", "words"),
     [
-        (executed(2), THROTTLE, "", ValueError, "reason"),
-        (executed(1), THROTTLE, "x", PermissionError, "off are"),
-        (executed(2), OrderLimits(max_executions=2), "x", PermissionError, "final"),
+        (2, SECRET, "", ValueError, "reason"),
+        (2, SECRET, " ", ValueError, "reason"),
+        (1, SECRET, "x", PermissionError, "off are"),
+        (2, None, "x", PermissionError, "final"),
     ],
 )
-def test_what_else_does_not_re_enable(window, by, reason, error, words) -> None:
+def test_what_else_does_not_re_enable(times, secret, reason, error, words) -> None:
     with pytest.raises(error, match=words):
-        re_enable(window, "condor", TOKEN, by, reason)
+        re_enable(executed(times), "condor", TOKEN, THROTTLE, reason, secret)
 
 
 def test_a_change_of_limits_switches_off_and_never_on() -> None:
@@ -431,7 +421,7 @@ def test_a_missing_part_is_not_an_empty_one() -> None:
         ({"options": {"collar": {"half_spreads": -4}}}, "options.collar.half_spreads: got -4"),
         ({"options": {"collar": {"share": 0.1, "market_orders": "allow"}}}, "market_orders"),
         ({"options": {"period_collar": {"share": 0.1}}}, "period_collar.seconds: is required"),
-        ({"operator_token_sha256": TOKEN}, "operator_token_sha256"),
+        ({"operator_token_sha256": SECRET}, "operator_token_sha256: unknown key"),
         ({"throttle": 5}, "throttle: unknown key"),
     ],
 )

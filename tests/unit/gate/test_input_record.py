@@ -14,6 +14,8 @@ from riskenv import (
     Instrument,
     InstrumentTable,
     Market,
+    Order,
+    OrderLimits,
     Portfolio,
     PortfolioRiskManager,
     Proposal,
@@ -23,6 +25,7 @@ from riskenv import (
 )
 from riskenv.gate.input_record import InputRecord, InputRecorder, Inputs, Recording
 from riskenv.gate.replay import compare, main, read_decisions, replay, write_decisions
+from riskenv.order_decision import proposal_for_order
 
 from ...property.worlds import DAY, NOW, SESSIONS, market_of, world
 
@@ -192,7 +195,8 @@ def test_a_record_has_no_decision_in_it(made) -> None:
         "header", "episode", "now", "cash", "index_spot", "currency", "flow", "asked", "rows",
         "has_forced", "instrument", "quantity", "rate", "dividend_yield", "dividends", "bid",
         "ask", "vol", "quote_time", "spot", "beta", "beta_as_of", "spot_time", "fx", "feed",
-        "strategy", "working", "tag", "tagged", "working_offset", "tag_offset", "tagged_offset",
+        "strategy", "order", "order_price", "order_name", "working", "tag", "tagged",
+        "working_offset", "tag_offset", "tagged_offset",
         "trade_row", "trade_column", "trade_lots", "forced_row", "forced_column", "forced_lots",
         "instruments_offset", "underlyings_offset", "feed_offset", "trade_offset",
         "forced_offset",
@@ -335,6 +339,40 @@ def test_a_market_with_everything_in_it_comes_back_and_is_decided_alike(tmp_path
     held = 10.0 * 100.0 + 3.0 * a_call
     assert low == pytest.approx(held - 2.0 * 100.0 + 5.0 * 40.0 * 0.8 - a_call)
     assert high == pytest.approx(held)
+
+
+@pytest.mark.parametrize("price", [None, 100.05, -1.0, np.nan])
+def test_an_order_comes_back_and_is_decided_alike(price: float | None, tmp_path: Path) -> None:
+    """With what was sent before it in the state, and denied or not."""
+    limits = RiskLimits(caps=Caps(delta=1e6), orders=OrderLimits(duplicate_seconds=5))
+    live = RiskGate(world(3, limits=limits).manager)
+    w, recording = world(3), Recording()
+    recording.inputs.begin_episode("one")
+    order = Order(Instrument("A"), -3.0, price, "hedge", "a7")
+    _, a = live.manager.assess(live.state, w.portfolio, w.market)
+    for proposal in (
+        proposal_for_order(a, order),
+        Proposal(np.zeros((1, len(w.table)))),
+        proposal_for_order(a, replace(order, lots=np.nan)),
+        proposal_for_order(a, replace(order, client_id="")),
+    ):
+        made = live.decide(w.portfolio, w.market, proposal)
+        recording.add(w.portfolio, w.market, proposal, made)
+    codes = {reason["code"] for d in recording.decisions for reason in json.loads(d)["reasons"]}
+    assert ("duplicate_order" in codes) == (price in (None, 100.05))
+    assert ("order_invalid" in codes) == (price not in (None, 100.05))
+    recording.inputs.save(tmp_path / "r.npz")
+    record = InputRecord.load(tmp_path / "r.npz")
+    back = [inputs.proposal.order for inputs in record]
+    assert repr(back) == repr(
+        [order, None, replace(order, lots=np.nan), replace(order, client_id="")]
+    )
+    again = compare(RiskGate(live.manager), record, recording.decisions)
+    assert (again.identical, again.first) == (4, None)
+    record.arrays["order_price"] = record.arrays["order_price"] + 50.0
+    changed = compare(RiskGate(live.manager), record, recording.decisions)
+    if price == 100.05:
+        assert (changed.first.step, changed.first.key) == (0, "order.limit_price")
 
 
 def test_an_instrument_of_numpys_numbers_is_recorded_like_any_other(tmp_path: Path) -> None:

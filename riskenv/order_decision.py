@@ -1,0 +1,163 @@
+"""The order that a decision is sent as: put to the controls on order entry, after the caps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from riskenv.assessment import Assessment
+from riskenv.circuit_breaker import BreakerState
+from riskenv.correction import propose
+from riskenv.order_checks import Order, check_order
+from riskenv.projection import Proposal, radial
+from riskenv.quote_quality import FX
+from riskenv.reasons import REASONS, Reason
+from riskenv.selection import allowed_rows, evaluate, replacement
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What is done once the order was put to its controls.
+
+    Attributes:
+        state: with the order among those sent, if it is.
+        row: of the proposal; flaw: the code of what is wrong with it, "" for nothing.
+        order: that is sent, with the lots of the row; None = none is.
+        reasons: why it is not sent, or not as it was asked for.
+
+    Example:
+        >>> Sending(BreakerState(), row=0, flaw="").order is None
+        True
+    """
+
+    state: BreakerState
+    row: int
+    flaw: str
+    order: Order | None = None
+    reasons: tuple[Reason, ...] = ()
+
+
+def send(
+    state: BreakerState, assessment: Assessment, proposal: Proposal, row: int, flaw: str
+) -> Sending:
+    """Send the proposal's order with the lots of `row`, which the caps let pass, if it may be sent.
+
+    The fair value is the midpoint of the quote, in which an option's implied volatility is the
+    market's own; without a quote it is Unknown. An order that is denied is replaced as if every
+    row that sends it were not there: by nothing, or by a reduction where one is due.
+
+    Args:
+        row, flaw: what was chosen, without a look at the order.
+
+    Raises:
+        ValueError: the order's instrument is not the one that the asked row trades, or the market
+            is older than what was sent last.
+    """
+    order, trade = proposal.order, proposal.trades[row]
+    if order is None:
+        return Sending(state, row, flaw)
+    market = assessment.market
+    column = market.table.index.get(order.instrument)
+    if column is None or not proposal.trades[proposal.asked, column]:
+        raise ValueError(
+            f"order: got {order.instrument.symbol}, which is not what the asked row trades"
+        )
+    if not trade.any():
+        return Sending(state, row, flaw)
+    if proposal.forced is not None and proposal.forced[row].any():
+        words = REASONS["order_replaced"].format(order=order.name)
+        return Sending(state, row, flaw, reasons=(Reason("order_replaced", "", words),))
+    order = replace(order, lots=float(trade[column]))
+    window, reasons = check_order(
+        state.orders,
+        order,
+        market.now,
+        float(market.mid[column]),
+        float(market.half_spread[column]),
+        order.instrument.multiplier,
+        float(market.tickers[FX, market.table.underlying_index[column]]),
+        assessment.limits.orders,
+    )
+    state = replace(state, orders=window)
+    if not reasons:
+        return Sending(state, row, flaw, order)
+    row, flaw = _without_the_order(assessment, proposal)
+    return Sending(state, row, flaw, reasons=reasons)
+
+
+def _without_the_order(a: Assessment, proposal: Proposal) -> tuple[int, str]:
+    """(row, flaw) among the rows that send nothing of the order."""
+    keep = ~proposal.trades.any(axis=1)
+    empty = int(np.flatnonzero(keep)[0])
+    forced = None
+    if proposal.forced is not None:
+        keep |= proposal.forced.any(axis=1)
+        forced = proposal.forced[keep]
+    rows = np.flatnonzero(keep)
+    asked = int(np.searchsorted(rows, empty))
+    rest = Proposal(proposal.trades[rows], asked, forced, proposal.strategy)
+    candidates = evaluate(a, rest.trades, rest.strategy)
+    allowed = allowed_rows(a, rest, candidates)
+    if allowed[asked]:
+        return empty, ""
+    row, flaw = replacement(a, rest, candidates, allowed)
+    return int(rows[row]), flaw
+
+
+def proposal_for_order(a: Assessment, order: Order, *, reductions: bool = True) -> Proposal:
+    """What a gate before a broker hands to `decide` for one order.
+
+    Rows: the order; smaller ones where the caps want it; nothing; and, where the layer reduces the
+    book, reductions by themselves, of which `riskenv.correction.propose` says more.
+
+    Args:
+        reductions: whether to list these.
+
+    Raises:
+        ValueError: the market has no quote of the order's instrument, or its lots are no number
+            other than 0.
+
+    Example:
+        >>> from riskenv import Caps, Instrument, InstrumentTable, PortfolioRiskManager, RiskLimits
+        >>> from riskenv import Market, Portfolio, Sessions
+        >>> hour = 3_600_000_000_000
+        >>> days = np.arange(10) * 24 * hour
+        >>> sessions = Sessions(days + 14 * hour, days + 21 * hour)
+        >>> manager = PortfolioRiskManager(RiskLimits(caps=Caps(delta=3)), sessions)
+        >>> spy = Instrument("SPY")
+        >>> table = InstrumentTable.of([spy])
+        >>> market = Market(15 * hour, table, np.array([400.0]), 0.02, np.zeros(1),
+        ...                 np.array([399.99]), np.array([400.01]), np.zeros(1))
+        >>> _, a = manager.assess(BreakerState(), Portfolio.of(table, {spy: 2.0}, 1e5), market)
+        >>> proposal_for_order(a, Order(spy, -2, 400.0)).trades.tolist()
+        [[-2.0], [0.0]]
+    """
+    column = a.table.index.get(order.instrument)
+    if column is None:
+        raise ValueError(
+            f"order: {order.instrument.symbol} is not in the market snapshot; every instrument "
+            "that is ordered needs a quote"
+        )
+    trade = np.zeros(len(a.table))
+    try:
+        trade[column] = float(order.lots)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError(f"order: got {order.lots!r} lots; allowed: a number") from None
+    nothing = np.zeros_like(trade)
+    if not a.reducing:
+        rows = propose(a, trade, order.strategy).trades
+        if rows.any(axis=1).all():
+            rows = np.concatenate([rows, nothing[None]])
+        return Proposal(rows, strategy=order.strategy, order=order)
+    rows = radial(trade)
+    if not reductions:
+        return Proposal(rows, strategy=order.strategy, order=order)
+    alone = propose(a, nothing, order.strategy)
+    first = np.zeros_like(alone.trades) if alone.forced is None else alone.forced
+    return Proposal(
+        np.concatenate([rows, alone.trades]),
+        forced=np.concatenate([np.zeros_like(rows), first]),
+        strategy=order.strategy,
+        order=order,
+    )
