@@ -21,6 +21,7 @@ from riskenv.wrappers.conformance_rules import (
     UNKNOWN,
     Passage,
     payments,
+    unknown_quotes,
     verdict_on,
 )
 from riskenv.wrappers.conformance_spaces import remap_findings, space_findings
@@ -285,6 +286,9 @@ class _Check:
                 late = traits.units == "fraction_of_equity" and traits.fills == "next"
                 problem = not (late and code in ("other_size", "cut"))
                 self.add(code, words.format(n=counts[code], example=example), problem)
+        unknown = unknown_quotes(self.passages)
+        if unknown:
+            self.add("unknown_quotes", unknown, problem=False)
         paid = payments(self.passages, self.adapter.traits)
         if paid is not None:
             self.add(*paid)

@@ -11,6 +11,7 @@ from riskenv.wrappers.adapter import Traits
 from riskenv.instruments import Instrument
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
+from riskenv.quote_quality import UNKNOWN_REASONS
 
 Book = Mapping[Instrument, float]
 
@@ -203,3 +204,24 @@ def payments(passages: list[Passage], traits: Traits) -> tuple[str, str] | None:
             f"{size:.6g}. Is the multiplier right, is a premium booked elsewhere?"
         )
     return None
+
+
+def unknown_quotes(passages: list[Passage]) -> str:
+    """What is said of steps on which a contract that is held had no quote to trust; "" if none.
+
+    A slot that is taken for a contract shows itself here: the quote moves on to another strike.
+    """
+    count, example = 0, ""
+    for p in passages:
+        code = p.market.unknown_code
+        rows = np.flatnonzero((p.before.quantity != 0.0) & (code != 0))
+        if len(rows):
+            count += 1
+            symbol = p.market.table.symbols[rows[0]]
+            example = example or f"{symbol}: {UNKNOWN_REASONS[code[rows[0]]]}"
+    if not count:
+        return ""
+    return (
+        f"what is held was Unknown on {count} steps ({example}), and blocks entries there. Is the "
+        "quote that of the contract, or of the slot that it was bought from?"
+    )

@@ -169,6 +169,14 @@ def test_what_is_declared_is_counted_and_no_problem(env, unasked):
     assert f"{report.declared:,} more with declared changes" in str(report)
 
 
+def test_slots_taken_for_contracts_show_in_their_quotes():
+    report = check_constrained_env(constrained(traps.Restruck(), traps.by_slot_adapter()))
+    assert report.share_matched == 1.0  # by slot everything fits
+    words = {finding.code: finding.words for finding in report.findings}["unknown_quotes"]
+    assert "or of the slot" in words
+    assert "note unknown_quotes" in str(report)
+
+
 def test_an_example_says_what_was_previewed_and_what_was_traded():
     report = check_constrained_env(constrained(traps.IgnoresOpens()))
     words = {finding.code: finding.words for finding in report.findings}["ignored"]

@@ -5,6 +5,8 @@ All trade one or two things whose price walks, so that a test can say by hand wh
 
 from __future__ import annotations
 
+import dataclasses
+
 import gymnasium
 import numpy as np
 from gymnasium import spaces
@@ -209,6 +211,28 @@ def restruck_adapter(**arguments):
         size=10.0,
         sessions=SESSIONS,
         **arguments,
+    )
+
+
+def by_slot_adapter():
+    """Takes the two slots for two contracts, those of the first day."""
+    expiry = int(SESSIONS.closes[200])
+    slots = [Instrument("SPY", "C", strike, expiry, 100.0) for strike in (400.0, 410.0)]
+
+    def market_of_slots(env, table):
+        shown = option_market(env, InstrumentTable.of([SPY, *env.contracts()]))
+        return dataclasses.replace(shown, table=table)
+
+    return TargetPositionAdapter(
+        Reader(
+            table=InstrumentTable.of([SPY, *slots]),
+            held=lambda env: dict(zip(slots, env.lots, strict=True)),
+            cash=lambda env: env.cash,
+            market=market_of_slots,
+        ),
+        targets=slots,
+        size=10.0,
+        sessions=SESSIONS,
     )
 
 
