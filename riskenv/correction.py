@@ -253,7 +253,7 @@ def _plan(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
         target_low=target_low, target_high=target_high, cost=lot_cost(a.market, limits.correction),
         kind=table.kind, ticker=table.underlying_index, expiry=table.expiry,
         multiplier=table.multiplier, blocks=a.tails.blocks, counts=a.tails.counts,
-        tail_probability=a.tails.p, hedges=_hedges(a), least=a.least,
+        tail_probability=a.tails.p, hedges=_hedges(a), buys=_protection(a), least=a.least,
     )  # fmt: skip
 
 
@@ -264,10 +264,16 @@ def lot_cost(market: Market, rule: CorrectionRule) -> FloatArray:
 
 
 def _hedges(a: Assessment) -> list[int]:
-    """Columns that a reduction may trade in any direction: what the limits name, and what an event
-    asks its gap to be hedged with."""
+    """Columns that a reduction may trade in any direction: what the limits name, and the shares
+    that an event asks its gap to be hedged with."""
     usable = np.zeros(len(a.table), dtype=bool)
     usable[hedge_columns(a.events, a.market)] = True
     if a.limits.correction.hedges == "underlyings":
-        usable |= a.table.kind == 0
-    return [int(i) for i in np.flatnonzero(usable & ~a.blocked)]
+        usable[:] = True
+    return [int(i) for i in np.flatnonzero(usable & ~a.blocked & (a.table.kind == 0))]
+
+
+def _protection(a: Assessment) -> list[int]:
+    """Options that a reduction may buy, where an event asks its gap to be hedged."""
+    usable = hedge_columns(a.events, a.market)
+    return [int(i) for i in usable if a.table.kind[i] != 0 and not a.blocked[i]]

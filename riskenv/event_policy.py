@@ -52,6 +52,9 @@ class EventRule(Config):
         lead_minutes: how long ahead of its close a reduction falls due, while there is a market.
         gap_log_return: size of the jump, tried up and down, as a log return; 0 = none.
         gap_log_vol_change: log change of implied volatility that comes with the jump.
+        gap_history_days: calendar days back over which the moves at past events of this type, of
+            the same ticker or sector or of the market, are jumps too (`riskenv.event_jumps`); 0 =
+            none. Asks for a jump, for want of any.
 
     Example:
         >>> rule = EventRule(event_type="earnings", sessions_before=3, reduce_to=0.25, steps=3)
@@ -76,6 +79,7 @@ class EventRule(Config):
     lead_minutes: int = Field(default=30, ge=0, le=180)
     gap_log_return: float = Field(default=0.0, ge=0.0, lt=1.0)
     gap_log_vol_change: float = Field(default=0.0, ge=-1.0, le=2.0)
+    gap_history_days: int = Field(default=0, ge=0, le=36_600)
 
     def __hash__(self) -> int:
         # A mapping has no hash of its own; equal rules have equal keys.
@@ -100,11 +104,12 @@ class EventRule(Config):
             )
         if self.action == "flatten" and 0.0 < self.reduce_to < 1.0:
             raise ValueError(f"reduce_to: got {self.reduce_to}; allowed with flatten: 0")
-        if self.hedges and not self.gap_log_return > 0.0:
-            raise ValueError(
-                f"gap_log_return: got {self.gap_log_return}; allowed with hedge_gap: the jump to "
-                "hedge, above 0"
-            )
+        for asks, name in ((self.hedges, "hedge_gap"), (self.gap_history_days, "gap_history_days")):
+            if asks and not self.gap_log_return > 0.0:
+                raise ValueError(
+                    f"gap_log_return: got {self.gap_log_return}; allowed with {name}: the jump to "
+                    "count with, above 0"
+                )
         if self.steps > self.sessions_before:
             raise ValueError(
                 f"steps: got {self.steps}; allowed: up to sessions_before, {self.sessions_before}"

@@ -174,6 +174,29 @@ class EventWindow:
         return np.array(touched, dtype=bool)
 
     @cached_property
+    def looking_back(self) -> tuple[tuple[str, str, EventRule], ...]:
+        """(symbol, sector, rule) of each event ahead whose jumps are taken from past ones, once."""
+        asking = {id(rule) for rule in self._rules if rule.gap_history_days > 0}
+        found = {
+            (s.symbol, s.sector, id(s.rule)): (s.symbol, s.sector, s.rule)
+            for s in self._ahead
+            if id(s.rule) in asking
+        }
+        return tuple(found.values())
+
+    def touches(self, symbol: str, sector: str, ticker: str) -> bool:
+        """Whether what happens to a symbol, a sector or, both "", the market touches a ticker.
+
+        Example:
+            >>> window = EventWindow(sectors={"AAPL": "technology"})
+            >>> [window.touches("", "energy", ticker) for ticker in ("AAPL", "of no known sector")]
+            [False, True]
+        """
+        if symbol:
+            return symbol == ticker
+        return not sector or self.sectors.get(ticker, sector) == sector
+
+    @cached_property
     def sizing(self) -> bool:
         """Whether a size is due in anything at all."""
         return any(s.share_due < 1.0 for s in self._ahead)
@@ -209,9 +232,7 @@ class EventWindow:
         yield from ((ticker,) for ticker in members)
 
     def _touches(self, what: Event | _Scoped, ticker: str) -> bool:
-        if what.symbol:
-            return what.symbol == ticker
-        return not what.sector or self.sectors.get(ticker, what.sector) == what.sector
+        return self.touches(what.symbol, what.sector, ticker)
 
     def cap_multipliers(
         self, names: Sequence[str], scopes: Sequence[str] = ()

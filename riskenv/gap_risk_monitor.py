@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.event_jumps import Scope, by_scope, past_moves
 from riskenv.event_policy import ACTIONS, EventPolicy, EventRule, NeededDate
 from riskenv.event_timeline import EventTimeline
 from riskenv.event_window import ActiveRule, EventWindow, UnknownDays
 from riskenv.events import Event
+from riskenv.factor_history import FactorHistory
 from riskenv.portfolio_greeks import timestamp
 from riskenv.sessions import Sessions
 
@@ -78,6 +81,17 @@ class GapRiskMonitor:
                 needs dates of every ticker, None stands for those that have a sector.
         """
         return self._timeline.window(now, tickers)
+
+    def past_moves(self, now: int, history: FactorHistory) -> NDArray[np.float64]:
+        """(2U, J) moves at past events, as jumps of those ahead (`riskenv.event_jumps`)."""
+        window = self.window(now, history.underlyings)
+        if not window.looking_back:
+            return np.zeros((2 * len(history.underlyings), 0))
+        return past_moves(window, self._past, history, now)
+
+    @cached_property
+    def _past(self) -> dict[Scope, tuple[Event, ...]]:
+        return by_scope(self.events)
 
     # -- the report ----------------------------------------------------------------------------
 

@@ -47,13 +47,13 @@ def judged(book: Book, trades: FloatArray) -> tuple[NDArray[np.bool_], FloatArra
 
 
 def cheapest(
-    book: Book, cost: FloatArray, hedges: list[int], budget: int
+    book: Book, cost: FloatArray, hedges: list[int], budget: int, buys: frozenset[int] = frozenset()
 ) -> tuple[FloatArray, float]:
     """(n,) the best trade found and a bound on the cost of any that resolves."""
     n = len(book.quantity)
     if judged(book, np.zeros((1, n)))[2][0] <= 0.0:
         return np.zeros(n), 0.0
-    steps = steps_of(book, cost, hedges)
+    steps = steps_of(book, cost, hedges, buys)
     greedy = _greedy(book, steps, steps.least)
     starts = [np.zeros(len(steps.most)), greedy, np.where(closing(book, steps), steps.most, 0.0)]
     lots, incumbent = _best(book, steps, starts)

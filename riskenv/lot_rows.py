@@ -16,8 +16,11 @@ FloatArray = NDArray[np.float64]
 TIE = 1e-9
 
 
-def steps_of(book: Book, cost: FloatArray, hedges: list[int]) -> Steps:
-    """Closing each position; then, of each hedge, going on from there, and the other way."""
+def steps_of(
+    book: Book, cost: FloatArray, hedges: list[int], buys: frozenset[int] = frozenset()
+) -> Steps:
+    """Closing each position; then, of each hedge, going on from there, and the other way; of those
+    in `buys` only the one that buys."""
     known = np.array([np.isfinite(x).all() for x in book.X])
     known &= np.array([np.isfinite(x).all() for x in book.P])
     priced = cost[np.isfinite(cost)]
@@ -37,7 +40,8 @@ def steps_of(book: Book, cost: FloatArray, hedges: list[int]) -> Steps:
         moved = bounded & (np.abs(book.X[i]) > 0.0)
         most = np.ceil(np.max(gross[moved] / np.abs(book.X[i][moved]), initial=1.0))
         way = np.sign(book.quantity[i]) or 1.0
-        entries += [(i, -way, most, 0.0), (i, way, most, 0.0)]
+        ways = (1.0,) if i in buys else (-way, way)
+        entries += [(i, sign, most, 0.0) for sign in ways]
     where = np.array([e[0] for e in entries], dtype=np.int64)
     sign, most, least = (np.array([e[k] for e in entries], dtype=np.float64) for k in (1, 2, 3))
     rank = (1.0 + np.arange(len(entries))) / max(1, len(entries))

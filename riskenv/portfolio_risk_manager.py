@@ -141,7 +141,8 @@ class PortfolioRiskManager:
         if self.history is None:
             return None
         jumps = self.monitor.window(now, self.history.underlyings).jumps
-        return historical_scenarios(self.history, self.sessions, now, self.var, jumps)
+        past = self.monitor.past_moves(now, self.history)
+        return historical_scenarios(self.history, self.sessions, now, self.var, jumps, past)
 
     # -- assess ---------------------------------------------------------------------------------
 

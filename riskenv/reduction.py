@@ -163,6 +163,7 @@ def plan_reduction(
     counts: ArrayLike = (1, 1, 1),
     tail_probability: float = 0.01,
     hedges: Sequence[int] = (),
+    buys: Sequence[int] = (),
     least: ArrayLike | None = None,
     budget: int = BUDGET,
 ) -> ReductionPlan:
@@ -184,7 +185,7 @@ def plan_reduction(
         kind: (n,) 1 call, -1 put, 0 underlying; ticker: (n,) number; expiry: (n,) nanoseconds;
             multiplier: (n,) units of the underlying a lot stands for.
         blocks, counts, tail_probability: of the scenarios, as in `riskenv.admissibility.measure`.
-        hedges: rows that may be traded in any direction.
+        hedges: rows that may be traded in any direction; buys: rows that may also be bought.
         least: (n,) lots of positions to close at least (`size_reduction`).
         budget: nodes of the search; it is exhaustive where that suffices.
 
@@ -242,7 +243,10 @@ def plan_reduction(
     )
     targeted = np.isfinite(book.target_low) | np.isfinite(book.target_high)
     unknown = tuple(int(j) for j in np.flatnonzero(targeted & ~np.isfinite(values)))
-    total, bound = cheapest(book, price, sorted({int(i) for i in hedges}), budget)
+    either, bought = {int(i) for i in hedges}, {int(i) for i in buys}
+    total, bound = cheapest(
+        book, price, sorted(either | bought), budget, frozenset(bought - either)
+    )
     _, after, violation = judged(book, total[None, :])
     resolved = bool(violation[0] <= 0.0) and not unknown
     traded = np.flatnonzero(total)

@@ -250,12 +250,16 @@ def historical_scenarios(
     now: int,
     config: VarConfig,
     jumps: Sequence[GapJump] = (),
+    past_jumps: NDArray[np.float64] | None = None,
 ) -> ScenarioSet:
     """The scenarios as of `now`: nothing dated after it is looked at.
 
     A horizon with fewer than `config.min_scenarios` usable windows, or one that ends beyond the
     calendar, gets an empty block, which makes its VaR Unknown. Windows that touch a NaN are
     skipped for every ticker, so that the joint dating holds.
+
+    Args:
+        past_jumps: (2U, J) more jumps: log spot and then log vol moves of every ticker.
     """
     known = int(np.searchsorted(history.times, now, side="right"))
     moves = np.concatenate([history.log_return[:known], history.log_vol_change[:known]], axis=1)
@@ -276,7 +280,8 @@ def historical_scenarios(
         _sum_windows(moves, ends, horizon, block)
         blocks.append(block)
         years.append(elapsed or 0.0)
-    blocks.append(_jump_block(history.underlyings, jumps))
+    block = _jump_block(history.underlyings, jumps)
+    blocks.append(block if past_jumps is None else np.concatenate([block, past_jumps], axis=1))
     years.append(0.0)
     joined = np.concatenate(blocks, axis=1)
     log_return, log_vol = joined[:tickers].copy(), joined[tickers:].copy()

@@ -77,14 +77,15 @@ def table(options: bool = False) -> InstrumentTable:
     return InstrumentTable.of(legs)
 
 
-def market(now: int, options: bool = False, without: str = "") -> Market:
-    """Flat volatility of 30 %; `without` is the ticker that has no quotes."""
+def market(now: int, options: bool = False, without: str = "", dear: float = 0.01) -> Market:
+    """Flat volatility of 30 %; `without` is the ticker that has no quotes, `dear` the half-spread
+    of shares."""
     listed = table(options)
     spot = np.array([SPOT[t] for t in listed.underlyings])
     kind, of = listed.kind, listed.underlying_index
     intrinsic = np.maximum(kind * (spot[of] - listed.strike), 0.0)
     mid = np.where(kind == 0, spot[of], intrinsic + 5.0)
-    half = np.where(kind == 0, 0.01, 0.05)
+    half = np.where(kind == 0, dear, 0.05)
     vol = np.where(kind == 0, 0.0, 0.3)
     gone = np.array([listed.underlyings[u] == without for u in of])
     bid, ask = np.where(gone, np.nan, mid - half), np.where(gone, np.nan, mid + half)
@@ -150,7 +151,7 @@ def desk(
     manager = PortfolioRiskManager(
         RiskLimits(caps=caps or Caps(delta=1e4)),
         SESSIONS,
-        history=history() if tails else None,
+        history=given.pop("history", history() if tails else None),
         var=VAR,
         events=events,
         event_policy=EventPolicy(rules=rules, needed_dates=needed_dates),
@@ -462,6 +463,23 @@ def test_a_gap_outside_its_cap_is_hedged_or_cut_before_the_event_only() -> None:
     assert report["upcoming_events"][0]["action"] == "hedge_gap"
 
 
+def test_protection_is_bought_where_that_costs_least() -> None:
+    rule = EventRule(
+        event_type="earnings", sessions_before=2, hedge_gap=True, gap_log_return=0.1
+    )  # fmt: skip
+    for dear, bought in ((0.01, False), (2.0, True)):
+        at = desk(
+            AMC, rules=[rule], held={"AAPL": 400.0}, options=True, tails=True,
+            caps=Caps(delta=1e4, gap_loss=3000.0),
+        )  # fmt: skip
+        decision = at.step(utc("2018-02-01 15:00"), dear=dear)
+        assert decision.verdict.value == "REDUCE"
+        assert decision.after[INDEX["gap_loss"]] >= -3000.0
+        assert (at.held() == 400.0) == bought
+        options = decision.trades[decision.table.kind != 0]
+        assert (options.any() and (options >= 0.0).all()) == bought
+
+
 def test_a_gap_inside_its_cap_is_not_hedged() -> None:
     rule = EventRule(
         event_type="earnings", sessions_before=2, hedge_gap=True, gap_log_return=0.1
@@ -496,6 +514,71 @@ def test_a_sector_jumps_as_one_and_each_ticker_alone(held, loss) -> None:
     assert gap == pytest.approx(
         -size * max(-np.expm1(-0.1), 0.0 if held.get("MSFT", 1) > 0 else np.expm1(0.1))
     )
+
+
+# Moves of AAPL, MSFT, SPX and XOM over three days of earnings, payrolls and a hearing.
+PAST = {
+    "2017-08-02": (-0.12, 0.0, 0.0, 0.0),
+    "2017-09-01": (-0.02, 0.03, -0.04, 0.01),
+    "2017-11-03": (0.06, 0.01, 0.0, 0.0),
+}
+
+
+def moved() -> FactorHistory:
+    moves = 0.1 * history().log_return
+    days = history().times.astype("datetime64[ns]").astype("datetime64[D]").astype(str).tolist()
+    for day, values in PAST.items():
+        moves[days.index(day)] = values
+    return FactorHistory(history().underlyings, history().times, moves, 0.0 * moves)
+
+
+BEFORE = (
+    made("earnings", "2017-08-01 20:30", symbol="AAPL"),  # after the close: the move of the 2nd
+    made("earnings", "2017-11-03 11:00", symbol="AAPL"),  # before the open: of that day
+    made("nfp", "2017-09-01 12:30"),
+    made("earnings", "2017-08-01 20:30", symbol="MSFT", withdrawn_at=utc("2017-07-20 12:00")),
+)
+
+
+@pytest.mark.parametrize(
+    ("event", "days", "held", "worst"),
+    [
+        (AMC, 0, {"AAPL": 100.0}, 1.0 - np.exp(-0.05)),  # the policy's own
+        (AMC, 200, {"AAPL": 100.0}, 1.0 - np.exp(-0.12)),  # that of August
+        (AMC, 120, {"AAPL": 100.0}, 1.0 - np.exp(-0.06)),  # of November, its other side
+        (AMC, 200, {"AAPL": -100.0}, np.exp(0.12) - 1.0),
+        (replace(AMC, symbol="MSFT"), 200, {"MSFT": 200.0}, 1.0 - np.exp(-0.05)),  # called off
+        # The market's moves are joint: 10,000 of each, one down 4 % and the other up 3 %. A jump
+        # of all alike does nothing to this book.
+        (made("nfp", "2018-02-02 13:30"), 200, {"SPX": 4.0, "MSFT": -200.0},
+         np.exp(0.03) - np.exp(-0.04)),
+    ],
+)  # fmt: skip
+def test_a_jump_is_at_least_what_past_events_moved(event, days, held, worst) -> None:
+    rule = EventRule(
+        event_type=event.event_type, sessions_before=2, gap_log_return=0.05, gap_history_days=days
+    )  # fmt: skip
+    at = desk(
+        *BEFORE, event, rules=[rule], held=held, caps=Caps(gap_loss=1e5), history=moved()
+    )  # fmt: skip
+    loss = at.assess(utc("2018-02-01 15:00")).before[INDEX["gap_loss"]]
+    assert loss == pytest.approx(-1e4 * worst)
+
+
+def test_a_move_that_is_not_history_yet_is_no_jump() -> None:
+    """At a close the move of the day is known; a minute before it is not."""
+    rule = EventRule(
+        event_type="earnings", sessions_before=20, gap_log_return=0.01, gap_history_days=900
+    )  # fmt: skip
+    at = desk(
+        *BEFORE, made("earnings", "2017-08-08 20:30", symbol="AAPL"), rules=[rule],
+        held={"AAPL": 100.0}, caps=Caps(gap_loss=1e5), history=moved(),
+    )  # fmt: skip
+    losses = [
+        at.assess(utc(f"2017-08-02 {clock}")).before[INDEX["gap_loss"]]
+        for clock in ("19:59", "20:00")
+    ]
+    assert losses == pytest.approx([-1e4 * (1.0 - np.exp(-0.01)), -1e4 * (1.0 - np.exp(-0.12))])
 
 
 # -- caps ----------------------------------------------------------------------------------------

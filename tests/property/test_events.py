@@ -66,6 +66,7 @@ def rules(draw) -> EventRule:
         steps=draw(st.integers(1, before)),
         gap_log_return=jump,
         hedge_gap=jump > 0.0 and draw(st.booleans()),
+        gap_history_days=draw(st.sampled_from((0, 12, 300))) if jump > 0.0 else 0,
     )
 
 
@@ -219,6 +220,7 @@ def test_adding_an_event_never_loosens_what_a_book_is_held_to(seed, calendar, ev
     (_, a), (_, b) = without.assess(), with_it.assess()
     assert (b.high <= a.high).all()
     assert (b.low >= a.low).all()
+    assert b.before[INDEX["gap_loss"]] <= a.before[INDEX["gap_loss"]]
     assert (b.entry_blocked >= a.entry_blocked).all()
     assert (b.least >= a.least).all()
     assert b.rung >= a.rung

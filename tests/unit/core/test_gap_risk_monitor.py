@@ -426,6 +426,7 @@ def test_a_rule_names_what_it_does(values, kind) -> None:
         ({"action": "hedge"}, "action: got 'hedge'"),
         ({"action": "hedge_gap"}, "gap_log_return: got 0.0; allowed with hedge_gap"),
         ({"hedge_gap": True}, "gap_log_return: got 0.0; allowed with hedge_gap"),
+        ({"gap_history_days": 90}, "gap_log_return: got 0.0; allowed with gap_history_days"),
         ({"action": "tighten"}, "the other keys amount to 'watch'"),
         ({"action": "watch", "block_new": True}, "the other keys amount to 'block_new'"),
         ({"action": "reduce_size"}, "the other keys amount to 'watch'"),
