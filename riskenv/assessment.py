@@ -36,7 +36,8 @@ class Assessment:
             Unknown and what working orders may do; NaN = not even bounds are known.
         low, high: (K,) caps in force, tightened by events.
         used: (K,) share of each cap in use.
-        rung: the rung that holds; events: what the calendar says.
+        rung: the rung that holds, the breaker's or that of an event's deadline; events: what the
+            calendar says.
         equity, day_loss, drawdown: currency; the losses are <= 0; NaN = Unknown.
         strategy_books: tag -> its place in `rows.books`.
         rows: the sums that caps are put on; matrices: X and P; base_pnl: (S,) the book's scenario

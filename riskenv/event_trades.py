@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.circuit_breaker import Rung
 from riskenv.event_window import EventWindow
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
@@ -73,6 +74,24 @@ def share_still_due(portfolio: Portfolio, least: FloatArray, trades: FloatArray)
     left = still_due(portfolio, least, trades)[:, due] / least[due]
     # One fixed order of additions: np.mean adds in an order that depends on the CPU.
     return np.asarray(np.cumsum(left, axis=1)[:, -1] / due.size)
+
+
+def rung_due(window: EventWindow, portfolio: Portfolio, least: FloatArray) -> Rung:
+    """The rung at which a deadline is met: FLATTEN or REDUCE where it is one of the whole market,
+    NORMAL where it is that of a ticker, whose positions alone are reduced.
+
+    It holds while something is due, and is no state of the breaker: there is no dwell.
+
+    Example:
+        >>> from riskenv import Instrument, InstrumentTable
+        >>> book = Portfolio(InstrumentTable.of([Instrument("AAPL")]), np.array([8.0]), 0.0)
+        >>> rung_due(EventWindow(), book, np.array([8.0])).name
+        'NORMAL'
+    """
+    if not (window.market_share < 1.0 and least.any()):
+        return Rung.NORMAL
+    flat = window.market_share == 0.0 and (least == np.abs(portfolio.quantity)).all()
+    return Rung.FLATTEN if flat else Rung.REDUCE
 
 
 def hedge_columns(window: EventWindow, market: Market) -> NDArray[np.int64]:

@@ -173,6 +173,11 @@ class EventWindow:
         touched = [any(self._touches(s, ticker) for s in rules) for ticker in tickers]
         return np.array(touched, dtype=bool)
 
+    @property
+    def market_share(self) -> float:
+        """Share of every size to be left by now, before an event of the whole market; 1 = all."""
+        return self._shares[2]
+
     @cached_property
     def looking_back(self) -> tuple[tuple[str, str, EventRule], ...]:
         """(symbol, sector, rule) of each event ahead whose jumps are taken from past ones, once."""

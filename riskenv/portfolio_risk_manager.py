@@ -32,6 +32,7 @@ from riskenv.configuration_digest import configuration_digest
 from riskenv.correction import forced_plan, propose, reduce_by
 from riskenv.decision import Decision
 from riskenv.event_reductions import SizesDue
+from riskenv.event_trades import rung_due
 from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.exposure_bounds import exposure_bounds
@@ -212,9 +213,10 @@ class PortfolioRiskManager:
         if unknown or math.isnan(most) or math.isnan(account):
             released = max(released, state.rung)  # a missing quote is no recovery
         state = climb(state, demanded, released, self.limits)
+        rung = max(state.rung, rung_due(window, portfolio, least)) if window.sizing else state.rung
         return state, Assessment(
             portfolio, market, layout.names, interval, low, high, used_of(interval, low, high),
-            state.rung, window, equity, day_loss, drawdown,
+            rung, window, equity, day_loss, drawdown,
             rows, layout.strategies, matrices, base_pnl, tails, blocked, entry_blocked, least,
             self.limits,
         )  # fmt: skip

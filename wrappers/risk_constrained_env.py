@@ -302,9 +302,11 @@ class RiskConstrainedEnv(
         trades = self.adapter.preview(self.env, action)
         if trades is not None:
             return trades
-        # The account is all that can be read: let be while no cap is broken, and then refused,
-        # since NaN is inside no cap.
-        judged_as = 0.0 if self.assessment.rung < Rung.BLOCK_NEW else np.nan
+        # The account is all that can be read: let be while no cap is broken and no event blocks
+        # anything, and then refused, since NaN is inside no cap.
+        a = self.assessment
+        free = a.rung < Rung.BLOCK_NEW and not a.entry_blocked.any()
+        judged_as = 0.0 if free else np.nan
         return np.full(len(self.assessment.table), judged_as)
 
     def _correction_penalty(self, asked: Any | None, executed: Any, decision: Decision) -> float:

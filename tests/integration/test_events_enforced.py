@@ -220,6 +220,7 @@ def test_a_flatten_is_done_at_the_first_step_of_its_deadline_and_not_before(what
     assert done.verdict.value == "REDUCE"
     assert [at.held(ticker) for ticker in touched] == [0.0] * len(touched)
     assert at.held("MSFT") == (200.0 if event.symbol else 0.0)
+    assert done.rung == (Rung.NORMAL if event.symbol else Rung.FLATTEN)
     assert [r.measure for r in done.reasons if r.code == "event_size"] == touched
     assert {a.measure for a in done.alerts if a.code == "event_size"} == set(touched)
     # Nothing is left to do, and nothing is entered until the news is out.
@@ -245,6 +246,23 @@ def test_a_moved_date_lets_go_at_the_old_one_and_binds_at_the_new_one() -> None:
 
 
 # -- a size spread over steps --------------------------------------------------------------------
+
+
+def test_the_report_recommends_the_flatten_that_is_due() -> None:
+    at = desk(
+        AMC, rules=[flatten("earnings", gap_log_return=0.1)], tails=True, caps=Caps(gap_loss=1e5)
+    )  # fmt: skip
+    said = [
+        at.manager.report(at.assess(utc(f"2018-02-01 {clock}")))["events"]
+        for clock in ("20:29", "20:30")
+    ]
+    assert [report["recommended_action"] for report in said] == ["none", "flatten"]
+    (row,) = said[1]["upcoming_events"]
+    assert (row["symbol"], row["date"], row["days_until"]) == ("AAPL", "2018-02-01", 0)
+    assert (row["action"], row["deadline"]) == ("flatten", "2018-02-01T21:00:00Z")
+    at.step(utc("2018-02-01 20:30"))
+    report = at.manager.report(at.assess(utc("2018-02-01 20:31")))["events"]
+    assert (report["recommended_action"], report["gap_loss"]) == ("block_new", 0.0)
 
 
 def test_each_step_is_a_share_of_the_size_before_the_first() -> None:
