@@ -427,7 +427,7 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
             "date": int(self._listing.dates[book.day]),
             "equity": book.equity,
             "cash": book.cash,
-            "costs": self._costs,
+            "trading_costs": self._costs,
             "margin_requirement": book.requirement,
             "margin_call": int(self._margin_call),
         }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from riskenv.train.demo_config import DemoConfig
 from riskenv.train.layered_env import layered_env
 from riskenv.train.options_env import Convention
+from riskenv.wrappers.penalties import PENALTIES
 from sb3_contrib import MaskablePPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
@@ -50,8 +51,11 @@ class _ReportSteps(BaseCallback):
     def _on_step(self) -> bool:
         infos = self.locals["infos"]
         self._progress(len(infos))
-        for key in ("intervened", "penalty_var", "penalty_correction", "rung"):
+        for key in ("intervened", "cost", "rung"):
             self.logger.record_mean(f"risk/{key}", float(np.mean([i[key] for i in infos])))
+        penalties = np.mean([i["penalties"] for i in infos], axis=0)
+        for name, penalty in zip(PENALTIES, penalties.tolist(), strict=True):
+            self.logger.record_mean(f"risk/penalty_{name}", penalty)
         return True
 
 

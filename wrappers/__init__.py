@@ -9,16 +9,26 @@ from riskenv.wrappers.delta_one import bar_sessions, delta_one_market, delta_one
 from riskenv.wrappers.menu_adapter import MenuAdapter
 from riskenv.wrappers.old_gym import OldGymEnv
 from riskenv.wrappers.order_list_adapter import OrderListAdapter
-from riskenv.wrappers.penalties import PenaltyConfig, correction_penalty, var_penalty
-from riskenv.wrappers.risk_constrained_env import RiskConstrainedEnv
+from riskenv.wrappers.penalties import (
+    PENALTIES,
+    PenaltyConfig,
+    correction_penalty,
+    drawdown_penalty,
+    utilisation_penalty,
+    var_penalty,
+)
+from riskenv.wrappers.plain_arguments import save_table
+from riskenv.wrappers.risk_constrained_env import InfeasibleStartError, RiskConstrainedEnv
 from riskenv.wrappers.target_position_adapter import TargetPositionAdapter
 
 __all__ = [
+    "PENALTIES",
     "AccountAdapter",
     "Adapter",
     "CallableAdapter",
     "ConformanceReport",
     "Finding",
+    "InfeasibleStartError",
     "LinearTrades",
     "MenuAdapter",
     "OldGymEnv",
@@ -34,5 +44,8 @@ __all__ = [
     "correction_penalty",
     "delta_one_market",
     "delta_one_table",
+    "drawdown_penalty",
+    "save_table",
+    "utilisation_penalty",
     "var_penalty",
 ]

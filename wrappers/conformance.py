@@ -241,7 +241,7 @@ class _Check:
         """The mask for the present step; None where there is none, or it fits no action."""
         if not _masked(self.layer):
             return None
-        mask = self.layer.action_masks()
+        mask: NDArray[np.bool_] = self.layer.action_masks()
         space = self.env.action_space
         if not mask.any():
             self.add("mask", "the mask is empty")

@@ -2,22 +2,36 @@
 
 from __future__ import annotations
 
-import copy
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gymnasium
 import numpy as np
-from gymnasium import spaces
+from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import NDArray
-from riskenv.wrappers.actions import in_space, scaled, squared_change
+from riskenv.wrappers.action_spaces import action_kind
 from riskenv.wrappers.adapter import Adapter, Protection
-from riskenv.wrappers.penalties import PenaltyConfig, correction_penalty, var_penalty
+from riskenv.wrappers.alternatives import Alternatives, Choice
+from riskenv.wrappers.audit_record import AuditRecord
+from riskenv.wrappers.construction import Source, config_of, manager_of, reader_of
+from riskenv.wrappers.penalties import (
+    PENALTIES,
+    PenaltyConfig,
+    correction_penalty,
+    drawdown_penalty,
+    utilisation_penalty,
+    var_penalty,
+)
+from riskenv.wrappers.plain_arguments import plain
+from riskenv.wrappers.risk_observation import RiskObservation
+from riskenv.wrappers.step_info import RISK_NAMES, StepInfo
 
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
-from riskenv.config import ConfigError, ConfigT, load_config
+from riskenv.config import Config, ConfigError, load_config
 from riskenv.decision import Decision, Verdict
 from riskenv.events import Event
 from riskenv.factor_history import FactorHistory
@@ -25,22 +39,30 @@ from riskenv.gap_risk_monitor import EventPolicy
 from riskenv.gate.bundle import save_bundle
 from riskenv.gate.input_record import Recording
 from riskenv.limits import RiskLimits
-from riskenv.measures import INDEX, MEASURES
+from riskenv.measures import INDEX
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
-from riskenv.projection import Proposal
 from riskenv.sessions import Sessions
 from riskenv.var_calculator import VarConfig
 
-Source = Mapping[str, Any] | str | Path
+_WORDS = {
+    "correction": ("auto", "none"),
+    "masked_action": ("replace", "raise"),
+    "unsafe_start": ("keep", "reject", "reduce"),
+}
+# Starts drawn, or steps taken to reduce one, before an episode cannot begin.
+START_ATTEMPTS = 16
+_VAR = INDEX["var_1d"]
 
-# Radial clip of a continuous action: scales tried, from nearly all of it down to a sixteenth.
-RADIAL_SCALES = tuple(k / 16.0 for k in range(15, 0, -1))
-# What follows a forced reduction: the request, or half of it.
-AFTER_REDUCTION = (1.0, 0.5)
-# Utilisation shown to an agent is cut here; Unknown shows as the cut.
-OBSERVED_UTILISATION = 4.0
-# An event farther away than this many session closes shows as 1.
-OBSERVED_SESSIONS = 20
+
+class InfeasibleStartError(RuntimeError):
+    """No start inside the caps was found."""
+
+
+class SavedLayer(Config):
+    """What `RiskConstrainedEnv.state_dict` writes."""
+
+    breaker: dict[str, Any]
+    cost_weight: float
 
 
 class RiskConstrainedEnv(
@@ -49,24 +71,35 @@ class RiskConstrainedEnv(
     """Keeps an options-trading env inside risk limits: before each step the layer decides.
 
     An admissible action reaches the env unchanged, the very same object. Another one is replaced:
-    on a menu by the nearest admissible row, in a Box by the same action scaled down. When the
-    breaker or an event demands it, positions are reduced within the same one step. Masks are
-    hints; `step` always enforces.
+    on a menu by the nearest admissible row, elsewhere by the nearest admissible trade that the
+    adapter can put into an action, or by the same action scaled down. When the breaker or an event
+    demands it, positions are reduced within the same one step. Masks are hints; `step` always
+    enforces. Bounds of the action space stay as they are.
 
     Args:
-        env: a Discrete or Box env.
+        env: its actions Discrete, MultiDiscrete, MultiBinary, Box, or a Dict of these.
         limits: caps and breaker levels, as `RiskLimits`, a mapping or a YAML file; or a whole
             `PortfolioRiskManager`, which envs of one process may share, and with it the matrices
-            of the days they replay.
-        adapter: how to read the env; by default the env's own `risk_adapter`.
+            of the days they replay. `limits.correction` says how a trade is corrected: projected
+            on the caps, or cut back radially.
+        adapter: how to read the env, as itself or "module:Class"; by default the env's own
+            `risk_adapter`.
         sessions: the exchange calendar; by default the adapter's.
         history: factor moves for VaR; by default the adapter's. Needed where a tail is capped.
+            Either may be the reference to a file that `riskenv.wrappers.save_table` wrote.
         var: `VarConfig`, a mapping or a YAML file.
-        events: the event calendar; event_policy: what it does to the caps.
+        events: the event calendar, as events, mappings or the reference to a file; event_policy:
+            what it does to the caps.
         penalty: what is taken off the reward; a mapping, a YAML file or a `PenaltyConfig`.
-        observe_risk: append to a flat Box observation the use of each cap, the rung and the time
-            to the next event; without them the caps look as if they moved by themselves.
+        observe_risk: add to a flat Box or a Dict observation the headroom of each cap, VaR as a
+            share of its limit, the rung and the time to the next event; without them the caps look
+            as if they moved by themselves.
         correction: "auto" enforces; "none" only watches, and leaves action and reward alone.
+        masked_action: "replace" an action that the mask ruled out, or "raise" InvalidAction.
+        mask_slots: how many slots of a joint choice a mask reckons with at once; by default all,
+            so that no combination of open choices needs correction.
+        unsafe_start: a start outside the caps is "keep": kept; "reject": drawn again; "reduce":
+            reduced by the layer before the agent's first step.
         carry_state: keep the breaker's state over a reset instead of starting afresh.
 
     Raises:
@@ -81,240 +114,229 @@ class RiskConstrainedEnv(
         >>> obs, reward, terminated, truncated, info = env.step(1)   # sell a strangle
         >>> env.last_decision.verdict.value
         'ALLOW'
+        >>> dict(zip(env.cost_names, info["costs"].tolist()))
+        {'delta': 0.0, 'vega': 0.0}
         >>> sorted(env.risk_report())
         ['events', 'greeks', 'rung', 'var']
     """
+
+    # Names of the entries of info["risk"] and info["penalties"].
+    risk_names = RISK_NAMES
+    penalty_names = PENALTIES
 
     def __init__(
         self,
         env: gymnasium.Env[Any, Any],
         limits: RiskLimits | Source | PortfolioRiskManager,
         *,
-        adapter: Adapter | None = None,
-        sessions: Sessions | None = None,
-        history: FactorHistory | None = None,
+        adapter: Adapter | str | None = None,
+        sessions: Sessions | Mapping[str, str] | None = None,
+        history: FactorHistory | Mapping[str, str] | None = None,
         var: VarConfig | Source | None = None,
-        events: Iterable[Event] = (),
+        events: Iterable[Event | Mapping[str, Any]] | Mapping[str, str] = (),
         event_policy: EventPolicy | Source | None = None,
         penalty: PenaltyConfig | Source | None = None,
         observe_risk: bool = False,
         correction: str = "auto",
+        masked_action: str = "replace",
+        mask_slots: int | None = None,
+        unsafe_start: str = "keep",
         carry_state: bool = False,
     ) -> None:
-        events = tuple(events)
+        events = events if isinstance(events, Mapping) else tuple(events)
         gymnasium.utils.RecordConstructorArgs.__init__(
             self,
-            limits=limits,
+            limits=plain(limits),
             adapter=adapter,
-            sessions=sessions,
-            history=history,
-            var=var,
-            events=events,
-            event_policy=event_policy,
-            penalty=copy.deepcopy(penalty),
+            sessions=plain(sessions),
+            history=plain(history),
+            var=plain(var),
+            events=plain(events),
+            event_policy=plain(event_policy),
+            penalty=plain(penalty),
             observe_risk=observe_risk,
             correction=correction,
+            masked_action=masked_action,
+            mask_slots=mask_slots,
+            unsafe_start=unsafe_start,
             carry_state=carry_state,
-            # A shared manager stays shared, its matrices uncopied; a mapping is the caller's.
-            _disable_deepcopy=isinstance(limits, PortfolioRiskManager),
+            # A shared manager stays shared, its matrices uncopied; `plain` copied the rest.
+            _disable_deepcopy=True,
         )
         super().__init__(env)
-        if correction not in ("auto", "none"):
-            raise ConfigError(f"correction: got {correction!r}; allowed: 'auto', 'none'")
-        if not isinstance(env.action_space, spaces.Discrete | spaces.Box):
-            raise ConfigError(f"action_space: got {env.action_space}; allowed: Discrete or Box")
-        self._actions: spaces.Discrete | spaces.Box = env.action_space
-        self.adapter = _adapter_of(env, adapter)
-        if isinstance(limits, PortfolioRiskManager):
-            given: dict[str, Any] = {"sessions": sessions, "history": history, "var": var}
-            given |= {"events": events or None, "event_policy": event_policy}
-            for name, value in given.items():
-                if value is not None:
-                    raise ConfigError(
-                        f"{name}: limits is a PortfolioRiskManager, which has its own"
-                    )
-            self.manager = limits
-        else:
-            sessions = sessions if sessions is not None else self.adapter.sessions(env)
-            if sessions is None:
-                raise ConfigError(
-                    "sessions: the adapter knows no exchange calendar; pass sessions=..., for "
-                    "example riskenv.data.exchange_sessions('2015-01-01', '2026-12-31')"
-                )
-            self.manager = PortfolioRiskManager(
-                _config("limits", RiskLimits, limits),
-                sessions,
-                history=history if history is not None else self.adapter.factor_history(env),
-                var=_config("var", VarConfig, var if var is not None else {}),
-                events=events,
-                event_policy=_config(
-                    "event_policy", EventPolicy, event_policy if event_policy is not None else {}
-                ),
-            )
-        self.penalty = _config("penalty", PenaltyConfig, penalty if penalty is not None else {})
+        words = {
+            "correction": correction, "masked_action": masked_action, "unsafe_start": unsafe_start,
+        }  # fmt: skip
+        for name, value in words.items():
+            if value not in _WORDS[name]:
+                allowed = ", ".join(map(repr, _WORDS[name]))
+                raise ConfigError(f"{name}: got {value!r}; allowed: {allowed}")
+        if mask_slots is not None and not mask_slots >= 1:
+            raise ConfigError(f"mask_slots: got {mask_slots}; allowed: 1 or more, or None")
+        self._kind = action_kind(env.action_space)
+        self.adapter = reader_of(env, adapter)
+        self.manager = manager_of(
+            env, self.adapter, limits, sessions=sessions, history=history, var=var, events=events,
+            event_policy=event_policy,
+        )  # fmt: skip
+        self.penalty = config_of("penalty", PenaltyConfig, penalty)
+        self._drawdown_limits = _drawdown_limits(self.manager.limits, self.penalty)
         self.correction = correction
+        self._masked_action = masked_action
+        self._mask_slots = mask_slots
+        self._unsafe_start = unsafe_start
         self._carry_state = carry_state
+        self._alternatives = Alternatives(self.manager, self.adapter, self._kind)
+        self._info = StepInfo(self.manager.limits)
         self._state = BreakerState()
         self._assessment: Assessment | None = None
         self._recording: Recording | None = None
         self.last_decision: Decision | None = None
-        self._observed = np.flatnonzero(self.manager.limits.capped())
-        self._observe_risk = observe_risk
+        self._audited: AuditRecord | None = None
+        self._observation: RiskObservation | None = None
         if observe_risk:
-            self.observation_space = self._extended_space(env.observation_space)
+            self._observation = RiskObservation(env.observation_space, self.manager.limits)
+            self.observation_space = self._observation.space
 
     # -- the step -------------------------------------------------------------------------------
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        obs, info = self.env.reset(seed=seed, options=options)
-        if not self._carry_state:
-            self._state = BreakerState()
+        """Begin an episode; the info is the env's own.
+
+        Raises:
+            InfeasibleStartError: starts outside the caps are not kept, and none inside was found.
+        """
+        obs, info = self._start(seed, options)
+        for _ in range(START_ATTEMPTS):
+            if self._unsafe_start == "keep" or not self.assessment.breached:
+                break
+            if self._unsafe_start == "reject":
+                obs, info = self._start(None, options)
+            else:
+                obs, info = self._reduced_start(options)
+        else:
+            raise InfeasibleStartError(
+                f"unsafe_start: {self._unsafe_start!r}, and after {START_ATTEMPTS} attempts the "
+                f"start is still outside {', '.join(self.assessment.breached)}"
+            )
         self._begin_recorded_episode()
-        self.last_decision = None
-        self._assess(obs, info)
         return self._observe(obs), info
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the env, with the action that the layer lets through.
 
-        Info gains `reward_raw`, `penalty_var`, `penalty_correction`, `intervened` (0 or 1), `rung`
-        (0 to 5) and `executed_action`.
+        Info gains `StepInfo.KEYS`; names of its vectors are `cost_names`, `penalty_names` and
+        `risk_names`.
+
+        Raises:
+            InvalidAction: `masked_action` is "raise", and the mask ruled this action out.
         """
-        if self._only_watches():
-            executed, penalties = action, (0.0, 0.0)
-        else:
-            executed, penalties = self._constrain(action)
+        executed, penalties = action, np.zeros(len(PENALTIES))
+        watching = self._only_watches()
+        if not watching:
+            executed = self._constrained(action, penalties)
         obs, reward, terminated, truncated, info = self.env.step(executed)
         self._assess(obs, info)
-        # A copy: an env that hands out one dict for ever would show these keys at its reset.
-        info = dict(info)
-        info["reward_raw"] = float(reward)
-        info["penalty_var"], info["penalty_correction"] = penalties
-        info["intervened"] = int(executed is not action)
-        info["rung"] = int(self._state.rung)
-        info["executed_action"] = np.array(executed)
-        truncated = truncated or self._state.rung == Rung.HALTED
+        a, reward = self.assessment, float(reward)
+        costs = self._info.costs(self._info.caps.of(a))
+        if not watching:
+            if self.penalty.cost_weight > 0.0 and costs.any():
+                penalties[4] = self.penalty.cost_weight
+            if self.penalty.drawdown_weight > 0.0:
+                limit = self._drawdown_limit(a.equity)
+                penalties[2] = drawdown_penalty(a.drawdown, limit, self.penalty)
+        intervened = executed is not action
+        info = self._info.of(info, a, costs, penalties, reward, executed, intervened)
+        self._audited = AuditRecord(action, executed, intervened, penalties, reward, self._state)
         return (
             self._observe(obs),
-            float(reward) - penalties[0] - penalties[1],
+            reward - float(penalties.sum()),
             terminated,
-            truncated,
+            truncated or self._state.rung == Rung.HALTED,
             info,
         )
 
-    def action_masks(self) -> NDArray[np.bool_]:
-        """(A,) actions of the menu that would reach the env unchanged; never all False.
+    def action_masks(self) -> Any:
+        """Which choices the layer would let through; never all False.
 
-        The form that sb3-contrib's MaskablePPO asks for.
+        Discrete: (A,) actions that would reach the env unchanged. MultiDiscrete and MultiBinary:
+        the flags of slot after slot, as sb3-contrib's MaskablePPO asks for them, of which any
+        combination would (`Alternatives.mask`; see `mask_slots`). Dict: a mask for each part,
+        None for a Box.
 
         Raises:
-            TypeError: the action space is not Discrete.
+            TypeError: the action space is a Box, or a Dict of nothing else.
         """
-        if not isinstance(self.action_space, spaces.Discrete):
-            raise TypeError(f"action_masks: got {self.action_space}; allowed: Discrete")
+        if not self._kind.maskable:
+            raise TypeError(
+                f"action_masks: got {self.action_space}; allowed: Discrete, MultiDiscrete, "
+                "MultiBinary, or a Dict with one of these"
+            )
+        a = self.assessment
         if self._only_watches():
-            return np.ones(int(self.action_space.n), dtype=bool)
-        return self.manager.mask(self.assessment, Proposal(self._menu()))
+            choices = self._kind.choices(self._kind.rest())
+            return self._kind.shaped(np.ones(len(choices), dtype=bool))
+        return self._alternatives.mask(self.env, a, self._mask_slots)
 
     def _only_watches(self) -> bool:
         """Asked to, or because no action is known that could be done in place of another."""
         known = self.adapter.protection is not Protection.READ or self.adapter.fallbacks(self.env)
         return self.correction == "none" or not known
 
-    def _constrain(self, action: Any) -> tuple[Any, tuple[float, float]]:
-        """(action to execute, penalties); keeps the decision and records its inputs."""
-        a = self.assessment
-        usable = in_space(self._actions, action)
+    def _constrained(self, action: Any, penalties: NDArray[np.float64]) -> Any:
+        """The action to execute; keeps the decision, records its inputs, fills its penalties."""
+        a, choose = self.assessment, self._alternatives
+        usable = self._kind.contains(action)
+        choice: Choice | None = None
         if usable:
-            actions, proposal = [action], Proposal(self._preview(action)[None, :])
-            _, decision = self.manager.decide(self._state, a, proposal)
-        if not usable or decision.verdict is not Verdict.ALLOW:
-            actions, proposal = self._alternatives(action if usable else None)
-            _, decision = self.manager.decide(self._state, a, proposal)
+            choice = choose.as_asked(self.env, self._state, a, action)
+        if choice is None or choice.decision.verdict is not Verdict.ALLOW:
+            choice = choose.instead_of(self.env, self._state, a, action if usable else None)
+        decision = choice.decision
+        replaced = not usable or decision.changed
+        if replaced and usable and self._masked_action == "raise" and self._kind.maskable:
+            reasons = "; ".join(reason.words for reason in decision.reasons)
+            raise InvalidAction(f"action: got {action!r}, which the mask rules out: {reasons}")
+        self._state = choice.state
         if self._recording is not None:
-            self._recording.add(a.portfolio, a.market, proposal, decision)
+            self._recording.add(a.portfolio, a.market, choice.proposal, decision)
         self.last_decision = decision
-        executed = actions[decision.row]
-        if usable and not decision.changed:
-            executed = action
-        limit = self.manager.limits.caps.var_1d
-        return executed, (
-            var_penalty(
-                float(decision.after[INDEX["var_1d"]]),
-                float("inf") if limit is None else limit,
-                self.penalty,
-            ),
-            self._correction_penalty(action if usable else None, executed, decision),
-        )
-
-    def _alternatives(self, action: Any | None) -> tuple[list[Any], Proposal]:
-        """Everything that could be done instead, with the request's row; hold asked for None."""
-        space = self._actions
-        if isinstance(space, spaces.Discrete):
-            start = int(space.start)
-            actions: list[Any] = list(range(start, start + int(space.n)))
-            menu = self._menu()
-            asked = _hold_row(menu) if action is None else int(action) - start
-            return actions, Proposal(menu, asked)
-        # Without a hold among the alternatives nothing could be blocked.
-        fallbacks = self.adapter.fallbacks(self.env) or [scaled(space, np.zeros(space.shape), 0.0)]
-        if action is None:
-            action = fallbacks[0]
-        # A fallback that trades is a reduction, and wholly the layer's doing.
-        actions = [action, *(scaled(space, action, scale) for scale in RADIAL_SCALES)]
-        trades = [self._preview(choice) for choice in actions]
-        closing = [self._preview(choice) for choice in fallbacks]
-        forced = [np.zeros_like(trades[0]) for _ in trades] + closing
-        actions, trades = actions + fallbacks, trades + closing
-        if self.assessment.reducing and closing:
-            mixed = self._after_reduction(space, action, closing)
-            actions += [choice for choice, _ in mixed]
-            trades += [self._preview(choice) for choice, _ in mixed]
-            forced += [first for _, first in mixed]
-        return actions, Proposal(np.stack(trades), 0, np.stack(forced))
-
-    def _after_reduction(
-        self, space: spaces.Box, action: Any, closing: list[NDArray[np.float64]]
-    ) -> list[tuple[Any, NDArray[np.float64]]]:
-        """Actions that reduce as the layer would by itself and then do (part of) the request."""
-        choices = Proposal(np.stack(closing))
-        reduction = self.manager.what_if(self._state, self.assessment, choices).trades
-        mixed = []
-        for scale in AFTER_REDUCTION:
-            rest = self._preview(scaled(space, action, scale))
-            both = self.adapter.encode(self.env, reduction + rest, action)
-            if both is not None and in_space(space, both):
-                mixed.append((both, reduction))
-        return mixed
-
-    def _menu(self) -> NDArray[np.float64]:
-        trades = self.adapter.preview_all(self.env)
-        if trades is None:
-            assert isinstance(self.action_space, spaces.Discrete)
-            start = int(self.action_space.start)
-            actions = range(start, start + int(self.action_space.n))
-            trades = np.stack([self._preview(action) for action in actions])
-        return trades
-
-    def _preview(self, action: Any) -> NDArray[np.float64]:
-        trades = self.adapter.preview(self.env, action)
-        if trades is not None:
-            return trades
-        # The account is all that can be read: let be while no cap is broken and no event blocks
-        # anything, and then refused, since NaN is inside no cap.
-        a = self.assessment
-        free = a.rung < Rung.BLOCK_NEW and not a.entry_blocked.any()
-        judged_as = 0.0 if free else np.nan
-        return np.full(len(self.assessment.table), judged_as)
-
-    def _correction_penalty(self, asked: Any | None, executed: Any, decision: Decision) -> float:
+        config = self.penalty
+        penalties[0] = var_penalty(float(decision.after[_VAR]), -float(decision.low[_VAR]), config)
         # A reduction that the layer orders is not the agent's doing.
-        if not decision.changed or decision.verdict is Verdict.REDUCE or asked is None:
-            return 0.0
-        change = squared_change(self.action_space, asked, executed)
-        return correction_penalty(change, self.penalty)
+        if decision.changed and usable and decision.verdict is not Verdict.REDUCE:
+            change = self._kind.change(action, choice.action)
+            penalties[1] = correction_penalty(change, config)
+        if config.utilisation_weight > 0.0:
+            used = float(decision.used_after[a.capped].max(initial=0.0))
+            penalties[3] = utilisation_penalty(used, config)
+        return choice.action if replaced else action
+
+    # -- starts ---------------------------------------------------------------------------------
+
+    def _start(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Any]:
+        obs, info = self.env.reset(seed=seed, options=options)
+        self._assess_afresh(obs, info)
+        return obs, info
+
+    def _reduced_start(self, options: dict[str, Any] | None) -> tuple[Any, Any]:
+        """The start one step on, in which the layer brought what it could inside."""
+        a = self.assessment
+        a = replace(a, rung=max(a.rung, Rung.REDUCE))
+        choice = self._alternatives.instead_of(self.env, self._state, a, None)
+        obs, _, terminated, truncated, info = self.env.step(choice.action)
+        if terminated or truncated:
+            return self._start(None, options)
+        self._assess_afresh(obs, info)
+        return obs, info
+
+    def _assess_afresh(self, obs: Any, info: dict[str, Any]) -> None:
+        if not self._carry_state:
+            self._state = BreakerState()
+        self.last_decision = self._audited = None
+        self._assess(obs, info)
 
     # -- what the layer sees --------------------------------------------------------------------
 
@@ -326,7 +348,7 @@ class RiskConstrainedEnv(
             gymnasium.error.ResetNeeded: before the first reset.
         """
         if self._assessment is None:
-            raise gymnasium.error.ResetNeeded("call reset() before step() or action_masks()")
+            raise ResetNeeded("call reset() before step() or action_masks()")
         return self._assessment
 
     @property
@@ -334,13 +356,74 @@ class RiskConstrainedEnv(
         """The breaker's state."""
         return self._state
 
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        """Names of the entries of info["costs"]: the caps."""
+        return self._info.cost_names
+
+    @property
+    def observed_risk_names(self) -> tuple[str, ...]:
+        """Names of the numbers that `observe_risk` adds, in order; () without it."""
+        return () if self._observation is None else self._observation.names
+
     def _assess(self, obs: Any, info: dict[str, Any]) -> None:
         portfolio, market = self.adapter.snapshot(self.env, obs, info)
         self._state, self._assessment = self.manager.assess(self._state, portfolio, market)
 
+    def _observe(self, obs: Any) -> Any:
+        return obs if self._observation is None else self._observation.of(obs, self.assessment)
+
     def risk_report(self) -> dict[str, Any]:
         """Greeks, VaR, events and rung of the book as it stands, JSON-ready."""
         return self.manager.report(self.assessment)
+
+    def audit_record(self) -> dict[str, Any]:
+        """All about the last step, JSON-ready: the action proposed and the one executed, the
+        penalties, the raw reward, the decision and the breaker's state after it.
+
+        Raises:
+            gymnasium.error.ResetNeeded: no step has been taken since the reset.
+        """
+        if self._audited is None:
+            raise ResetNeeded("audit_record: no step has been taken since reset()")
+        return self._audited.to_dict(self.last_decision)
+
+    def _drawdown_limit(self, equity: float) -> float:
+        amount, share = self._drawdown_limits
+        return min(amount, share * max(equity, 0.0)) if share < math.inf else amount
+
+    def set_cost_weight(self, weight: float) -> None:
+        """Change `penalty.cost_weight`, the price of a step that ends outside a cap.
+
+        Raises:
+            ConfigError: it is below 0 or not finite.
+        """
+        self.penalty = self.penalty.model_copy(update={"cost_weight": weight})
+
+    # -- saving ---------------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the layer remembers, JSON-ready: the breaker's state and the cost's price.
+
+        The env's own state is the env's to save.
+        """
+        return {"breaker": self._state.to_dict(), "cost_weight": self.penalty.cost_weight}
+
+    def load_state_dict(self, values: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` gave. A reset still starts afresh, but for `carry_state`.
+
+        Within an episode the book is assessed again, as it now stands, with the state restored.
+
+        Raises:
+            ConfigError: `values` is not what `state_dict` writes.
+            ValueError: the state is of a later time than the episode is at; nothing was changed.
+        """
+        saved = load_config(SavedLayer, values)
+        state, a = BreakerState.from_dict(saved.breaker), self._assessment
+        if a is not None:
+            state, a = self.manager.assess(state, a.portfolio, a.market)
+        self.set_cost_weight(saved.cost_weight)
+        self._state, self._assessment = state, a
 
     def export_gate(self, path: str | Path) -> str:
         """Write this very layer as a bundle for `riskenv.RiskGate.load`; returns its digest."""
@@ -367,79 +450,13 @@ class RiskConstrainedEnv(
             self._recording.inputs.begin_episode(f"{self._record_name} {self._recorded}")
             self._recorded += 1
 
-    # -- observation ----------------------------------------------------------------------------
 
-    @property
-    def observed_risk_names(self) -> tuple[str, ...]:
-        """Names of the numbers that `observe_risk` appends, in order."""
-        used = tuple(f"used_{MEASURES[j]}" for j in self._observed)
-        return (*used, "rung", "time_to_event")
-
-    def _extended_space(self, space: spaces.Space[Any]) -> spaces.Box:
-        floats = np.issubdtype(space.dtype or object, np.floating)
-        if not isinstance(space, spaces.Box) or len(space.shape) != 1 or not floats:
-            raise ConfigError(
-                f"observe_risk: the observation space is {space}; allowed: a flat Box of floats"
-            )
-        high = [OBSERVED_UTILISATION] * len(self._observed) + [1.0, 1.0]
-        return spaces.Box(
-            np.concatenate([space.low, np.zeros(len(high), dtype=space.dtype)]),
-            np.concatenate([space.high, np.array(high, dtype=space.dtype)]),
-            dtype=space.dtype.type,
-        )
-
-    def _observe(self, obs: Any) -> Any:
-        if not self._observe_risk:
-            return obs
-        a = self.assessment
-        used = np.nan_to_num(a.used[self._observed], nan=OBSERVED_UTILISATION)
-        risk = [*np.minimum(used, OBSERVED_UTILISATION), a.rung / Rung.HALTED, self._to_event()]
-        return np.concatenate([obs, np.array(risk, dtype=obs.dtype)])
-
-    def _to_event(self) -> float:
-        """Closes left before the next event in force, as a share of 20; 1 if there is none."""
-        left = [active.closes_before for active in self.assessment.events.active]
-        return min(left, default=OBSERVED_SESSIONS) / OBSERVED_SESSIONS
-
-
-def _adapter_of(env: gymnasium.Env[Any, Any], adapter: Adapter | None) -> Adapter:
-    if adapter is None:
-        _refuse_action_wrappers(env)
-        adapter = getattr(env.unwrapped, "risk_adapter", None)
-    if adapter is None:
+def _drawdown_limits(limits: RiskLimits, penalty: PenaltyConfig) -> tuple[float, float]:
+    """(the cap on the drawdown as an amount, as a share of equity); infinite = none."""
+    amount, share = limits.caps.drawdown, limits.of_equity.drawdown
+    if penalty.drawdown_weight > 0.0 and amount is None and share is None:
         raise ConfigError(
-            f"adapter: {type(env.unwrapped).__name__} does not say how it is read (no "
-            "risk_adapter attribute); pass adapter=..., a riskenv.wrappers.Adapter"
+            f"penalty.drawdown_weight: got {penalty.drawdown_weight}; allowed: 0, as no drawdown "
+            "is capped"
         )
-    if not isinstance(adapter, Adapter):
-        raise ConfigError(
-            f"adapter: got {type(adapter).__name__}; allowed: a riskenv.wrappers.Adapter"
-        )
-    return adapter
-
-
-def _refuse_action_wrappers(env: gymnasium.Env[Any, Any]) -> None:
-    """An env's own adapter reads the bare env, and would preview another action than is done."""
-    while isinstance(env, gymnasium.Wrapper):
-        if isinstance(env, gymnasium.ActionWrapper):
-            raise ConfigError(
-                f"env: got a {type(env).__name__} inside, which changes actions after they were "
-                "judged; put it around RiskConstrainedEnv, or pass adapter=... that reads through "
-                "it"
-            )
-        env = env.env
-
-
-def _hold_row(menu: NDArray[np.float64]) -> int:
-    """The first row that trades nothing; where every row trades, the one that trades least."""
-    return int(np.argmin(np.nan_to_num(np.abs(menu), nan=np.inf).sum(axis=1)))
-
-
-def _config(name: str, model: type[ConfigT], source: ConfigT | Source) -> ConfigT:
-    if isinstance(source, model):
-        return source
-    if not isinstance(source, Mapping | str | Path):
-        raise ConfigError(
-            f"{name}: got {source!r}; allowed: a {model.__name__}, a mapping or a YAML file"
-        )
-    return load_config(model, source)
+    return amount or math.inf, share or math.inf

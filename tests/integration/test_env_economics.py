@@ -46,8 +46,8 @@ def excess_before_costs(env, market, info, actions):
         day, before = info["day"], info["equity"]
         *_, terminated, truncated, info = env.step(action)
         g = math.exp(market.rate * years_to_next(market, day))
-        earned.append(info["equity"] - (before - info["costs"]) * g)
-        costs.append(info["costs"])
+        earned.append(info["equity"] - (before - info["trading_costs"]) * g)
+        costs.append(info["trading_costs"])
         calls += info["margin_call"]
         if terminated or truncated:
             break

@@ -78,8 +78,9 @@ def test_a_book_above_the_tightened_cap_is_reduced_in_one_step_without_being_ask
     assert decision.after[INDEX["vega"]] <= 0.9 * 0.5 * VEGA
     assert decision.active == ()
     # A reduction that the layer orders costs the agent nothing but the trade itself.
-    assert info["penalty_correction"] == 0.0
-    assert reward == info["reward_raw"] - info["penalty_var"]
+    penalties = dict(zip(env.penalty_names, info["penalties"].tolist(), strict=True))
+    assert penalties["correction"] == 0.0
+    assert reward == info["reward_raw"] - penalties["var"]
     assert decision.reasons[0].code == "rung_reduce"
 
 

@@ -415,7 +415,7 @@ def test_a_margin_call_closes_everything_and_is_reported(make_market):
     held = env.last_trade.after_trade
     assert len(held) == 2
     assert env.last_trade.liquidated == {i: -q for i, q in held.items()}
-    assert env.last_trade.costs == info["costs"] > 0.0
+    assert env.last_trade.costs == info["trading_costs"] > 0.0
     assert info["equity"] == info["cash"] < 950_000.0
     assert not terminated
 

@@ -62,7 +62,7 @@ def test_no_action_at_all_holds_and_is_flagged(make_env, draw, convention):
             *_, info = env.step(bad)
         report = env.unwrapped.last_trade
         assert info["intervened"] == 1, name
-        assert info["penalty_correction"] == 0.0, name
+        assert info["penalties"][env.penalty_names.index("correction")] == 0.0, name
         assert env.action_space.contains(info["executed_action"][()]), name
         if env.last_decision.verdict.value != "REDUCE":
             assert report.fills == {}, name

@@ -12,14 +12,7 @@ from riskenv.config import ConfigError
 from riskenv.measures import INDEX
 
 CONVENTIONS = ("discrete", "box")
-KEYS = {
-    "reward_raw",
-    "penalty_var",
-    "penalty_correction",
-    "intervened",
-    "rung",
-    "executed_action",
-}
+KEYS = {"cost", "costs", "penalties", "reward_raw", "risk", "intervened", "rung", "executed_action"}
 
 
 @pytest.mark.parametrize(
@@ -77,17 +70,18 @@ def test_the_reward_is_the_raw_one_less_both_penalties(make_env, draw, conventio
     for action in draw(env, 60, seed=5):
         _, reward, _, _, info = env.step(action)
         decision = env.last_decision
-        assert reward == info["reward_raw"] - info["penalty_var"] - info["penalty_correction"]
+        taken = dict(zip(env.penalty_names, info["penalties"].tolist(), strict=True))
+        assert reward == info["reward_raw"] - sum(taken.values())
         share = -decision.after[INDEX["var_1d"]] / limit
         var = min(2.0 * max(0.0, share - 0.1) ** 2, 1.0)
-        assert info["penalty_var"] == pytest.approx(var, abs=1e-11)
+        assert taken["var"] == pytest.approx(var, abs=1e-11)
         if not info["intervened"] or decision.verdict.value == "REDUCE":
             change = 0.0
         elif convention == "discrete":
             change = 1.0
         else:
             change = np.mean(((action - info["executed_action"]) / 2.0) ** 2)
-        assert info["penalty_correction"] == pytest.approx(0.5 * change)
+        assert taken["correction"] == pytest.approx(0.5 * change)
         seen["var"] += var > 0.0
         seen["correction"] += change > 0.0
         seen["one of none"] += var == 0.0 or change == 0.0
@@ -104,7 +98,7 @@ def test_weights_of_zero_give_the_raw_reward_to_the_bit(make_env, make_bare, dra
     for action in draw(env, 40, seed=5):
         _, reward, _, _, info = env.step(action)
         assert reward == info["reward_raw"] == bare.step(info["executed_action"])[1]
-        assert info["penalty_var"] == info["penalty_correction"] == 0.0
+        assert not info["penalties"].any()
         intervened += info["intervened"]
     assert intervened > 0
 

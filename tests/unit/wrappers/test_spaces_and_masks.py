@@ -32,7 +32,8 @@ def test_the_observed_risk_is_named_inside_its_bounds_and_the_assessment_s_own(
     plain_obs, _ = plain.reset(seed=0)
     names = env.observed_risk_names
     assert names[-2:] == ("rung", "time_to_event")
-    assert set(names[:-2]) == {f"used_{cap}" for cap in TIGHT_NAMES}
+    assert set(names[:-3]) == {f"headroom_{cap}" for cap in TIGHT_NAMES}
+    assert names[-3] == "var_to_limit"
     seen = []
     for action in draw(env, 60):
         assert env.observation_space.contains(obs)
@@ -40,9 +41,11 @@ def test_the_observed_risk_is_named_inside_its_bounds_and_the_assessment_s_own(
         risk = dict(zip(names, obs[-len(names) :].tolist(), strict=True))
         a = env.assessment
         assert risk["rung"] == pytest.approx(a.rung / 5)
-        used = dict(zip(env.observed_risk_names, a.used[env._observed], strict=False))
-        for name in names[:-2]:
-            assert risk[name] == pytest.approx(min(used[name], 4.0), rel=1e-6)
+        used = {name: a.used[j] for j, name in enumerate(a.names)}
+        for name in TIGHT_NAMES:
+            headroom = max(1.0 - used[name], -3.0)
+            assert risk[f"headroom_{name}"] == pytest.approx(headroom, rel=1e-5, abs=1e-6)
+        assert risk["var_to_limit"] == pytest.approx(min(used["var_1d"], 4.0), rel=1e-6)
         left = [active.closes_before / 20 for active in a.events.active]
         assert risk["time_to_event"] == pytest.approx(min(left, default=1.0))
         seen.append(list(risk.values()))

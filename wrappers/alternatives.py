@@ -1,0 +1,175 @@
+"""What may be done in place of a request, as actions of the env: each previewed, none trusted."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from riskenv.wrappers.action_spaces import ActionKind, MenuActions, distinct
+from riskenv.wrappers.actions import brought_in
+from riskenv.wrappers.adapter import Adapter, Protection
+
+from riskenv.assessment import Assessment
+from riskenv.circuit_breaker import BreakerState, Rung
+from riskenv.decision import Decision
+from riskenv.portfolio_risk_manager import PortfolioRiskManager
+from riskenv.projection import Proposal
+
+FloatArray = NDArray[np.float64]
+
+# Trades of the layer's own choice that are put to `encode` before known actions are taken.
+ENCODE_ATTEMPTS = 6
+# What a decision says where nothing that it was offered would do.
+_FLAWS = frozenset(("least_violating", "flatten_unresolved"))
+
+
+class Choice(NamedTuple):
+    """A decision with the actions that its rows stand for."""
+
+    actions: list[Any]
+    proposal: Proposal
+    state: BreakerState
+    decision: Decision
+
+    @property
+    def action(self) -> Any:
+        """The action to do."""
+        return self.actions[self.decision.row]
+
+    @property
+    def flawed(self) -> bool:
+        return any(reason.code in _FLAWS for reason in self.decision.reasons)
+
+
+class Alternatives:
+    """Finds the action to do where the request may not pass.
+
+    In this order: of a menu, the nearest row that may; else the trade nearest to the request that
+    the layer can find (reductions that are due first), where the adapter can put it into an
+    action; else, of the request on its way to nothing and the actions known to be safe, the one
+    nearest to it. An action is judged by its own preview, whatever it was made for.
+
+    Args:
+        manager: the layer; adapter: how to read the env; kind: its actions.
+    """
+
+    def __init__(self, manager: PortfolioRiskManager, adapter: Adapter, kind: ActionKind) -> None:
+        self.manager, self.adapter, self.kind = manager, adapter, kind
+
+    def as_asked(self, env: Any, state: BreakerState, a: Assessment, action: Any) -> Choice:
+        """The request by itself."""
+        return self._decide(state, a, [action], Proposal(self.preview(env, a, action)[None, :]))
+
+    def instead_of(
+        self, env: Any, state: BreakerState, a: Assessment, action: Any | None
+    ) -> Choice:
+        """The best there is in place of the request; of nothing, where it is None."""
+        if isinstance(self.kind, MenuActions):
+            menu = self.menu(env, a)
+            asked = _hold_row(menu) if action is None else int(action) - self.kind.every.start
+            return self._decide(state, a, list(self.kind.every), Proposal(menu, asked))
+        # Without a hold among the alternatives nothing could be blocked.
+        fallbacks = self.adapter.fallbacks(env) or [self.kind.rest()]
+        asked = fallbacks[0] if action is None else action
+        return self._encoded(env, state, a, asked) or self._known(env, state, a, asked, fallbacks)
+
+    def preview(self, env: Any, a: Assessment, action: Any) -> FloatArray:
+        """(n,) the trades of an action, or what they are judged as where they cannot be known."""
+        trades = self.adapter.preview(env, action)
+        if trades is not None:
+            return trades
+        # The account is all that can be read: let be while no cap is broken and no event blocks
+        # anything, and then refused, since NaN is inside no cap.
+        free = a.rung < Rung.BLOCK_NEW and not a.entry_blocked.any()
+        return np.full(len(a.table), 0.0 if free else np.nan)
+
+    def menu(self, env: Any, a: Assessment) -> FloatArray:
+        """(A, n) the trades of every action of a menu."""
+        trades = self.adapter.preview_all(env)
+        if trades is None:
+            assert isinstance(self.kind, MenuActions)
+            trades = np.stack([self.preview(env, a, action) for action in self.kind.every])
+        return trades
+
+    def mask(self, env: Any, a: Assessment, at_once: int | None) -> Any:
+        """Which choices are open, in the form that the space's kind has (`ActionKind.shaped`).
+
+        Of a menu exactly the rows that would pass. Of slots that act together a mask cannot say
+        which combinations would: a choice is open where, done `at_once` times over, it would pass
+        (None: as many times as there are slots). The admissible trades are a convex set, VaR
+        aside, and a joint trade is the mean of its slots' trades each done that often: so where
+        trades of slots add up, no combination of so many open choices is outside a cap. While the
+        layer reduces the book each choice is judged by itself. Doing nothing is always open.
+        """
+        if isinstance(self.kind, MenuActions):
+            return self.manager.mask(a, Proposal(self.menu(env, a)))
+        fallbacks = self.adapter.fallbacks(env)
+        base = fallbacks[0] if fallbacks else self.kind.rest()
+        choices = self.kind.choices(base)
+        still = self.preview(env, a, base)
+        change = np.stack([self.preview(env, a, choice) for choice in choices]) - still
+        times = self.kind.slots if at_once is None else min(at_once, self.kind.slots)
+        if a.reducing:
+            times = 1
+        flags = self.manager.mask(a, Proposal(still + times * change))
+        same = [not self.kind.change(base, choice) for choice in choices]
+        return self.kind.shaped(flags | np.array(same))
+
+    # -- trades of the layer's choice, as actions -----------------------------------------------
+
+    def _encoded(self, env: Any, state: BreakerState, a: Assessment, asked: Any) -> Choice | None:
+        """The layer's best trade as an action; None where no action does it."""
+        if self.adapter.protection is not Protection.ENCODE:
+            return None
+        trades = self.adapter.preview(env, asked)
+        if trades is None:
+            return None
+        wanted = self.manager.propose(a, trades)
+        for _ in range(ENCODE_ATTEMPTS):
+            best = self.manager.what_if(state, a, wanted)
+            if not best.changed:
+                return self._decide(state, a, [asked], Proposal(trades[None, :]))
+            forced = np.zeros_like(trades) if wanted.forced is None else wanted.forced[best.row]
+            action = brought_in(self.kind.space, self.adapter.encode(env, best.trades, asked))
+            if action is not None:
+                done = self.preview(env, a, action)
+                # A part that was forced is known only of the very trade that it was part of.
+                if not forced.any() or np.array_equal(done, best.trades):
+                    rows = Proposal(
+                        np.stack([trades, done]), 0, np.stack([np.zeros_like(forced), forced])
+                    )
+                    choice = self._decide(state, a, [asked, action], rows)
+                    if not choice.flawed:
+                        return choice
+            wanted = _without(wanted, best.row)
+        return None
+
+    def _known(
+        self, env: Any, state: BreakerState, a: Assessment, asked: Any, fallbacks: list[Any]
+    ) -> Choice:
+        """Of the request, what lies between it and nothing, and known actions."""
+        actions = list(distinct([asked, *self.kind.nearer(asked, fallbacks[0])]))
+        trades = [self.preview(env, a, choice) for choice in actions]
+        # A fallback that trades is a reduction, and wholly the layer's doing.
+        closing = [self.preview(env, a, choice) for choice in fallbacks]
+        forced = [np.zeros_like(trades[0]) for _ in trades] + closing
+        proposal = Proposal(np.stack(trades + closing), 0, np.stack(forced))
+        return self._decide(state, a, actions + fallbacks, proposal)
+
+    def _decide(
+        self, state: BreakerState, a: Assessment, actions: list[Any], proposal: Proposal
+    ) -> Choice:
+        return Choice(actions, proposal, *self.manager.decide(state, a, proposal))
+
+
+def _without(proposal: Proposal, row: int) -> Proposal:
+    """The proposal without a row that is not the request."""
+    forced = None if proposal.forced is None else np.delete(proposal.forced, row, axis=0)
+    trades = np.delete(proposal.trades, row, axis=0)
+    return Proposal(trades, proposal.asked, forced, proposal.strategy)
+
+
+def _hold_row(menu: FloatArray) -> int:
+    """The first row that trades nothing; where every row trades, the one that trades least."""
+    return int(np.argmin(np.nan_to_num(np.abs(menu), nan=np.inf).sum(axis=1)))

@@ -1,0 +1,100 @@
+"""What a step says of risk in its info: vectors of fixed length, whose names are on the env.
+
+Few keys and small arrays: vector envs copy each of them into an array of their own every step.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from riskenv.wrappers.actions import owned
+from riskenv.wrappers.cap_use import CapUse
+
+from riskenv.assessment import Assessment
+from riskenv.limits import RiskLimits
+from riskenv.measures import INDEX, ONE_SIDED
+
+FloatArray = NDArray[np.float64]
+
+# How far beyond a cap still counts, in caps; what is Unknown counts as this much.
+COST_CLIP = 10.0
+_FIGURES = ("delta", "gamma", "theta", "vega", "var_1d", "var_3d", "var_5d")
+RISK_NAMES = (*_FIGURES, "current_exposure")
+_UNKNOWN = np.array([-np.inf if name in ONE_SIDED else np.inf for name in _FIGURES] + [-np.inf])
+
+
+class StepInfo:
+    """Builds the keys that the layer adds to a step's info.
+
+    Keys:
+        cost: 1.0 where any cap is exceeded, or Unknown, after the step, market's move included;
+            else 0.0: its mean is the share of steps outside, as safe-RL libraries count.
+        costs: (C,) by how much each is, as a share of it, in [0, 10]; never NaN.
+        penalties: (5,) what was taken off the reward (`riskenv.wrappers.penalties.PENALTIES`).
+        reward_raw: the env's own reward, of what was executed.
+        risk: (8,) the plan's figures of the book as it now stands: delta, gamma, theta, vega,
+            VaR over 1, 3 and 5 days, and today's loss; infinite = Unknown, on the bad side for
+            losses (a NaN is unequal to itself, and env checkers compare).
+        intervened: 1 where something other than the action was executed, else 0.
+        rung: 0 (NORMAL) to 5 (HALTED).
+        executed_action: what reached the env.
+
+    An env's own entry under one of these keys is kept under "env_" and the key.
+
+    Args:
+        limits: whose caps cost something.
+    """
+
+    KEYS = (
+        "cost", "costs", "penalties", "reward_raw", "risk", "intervened", "rung", "executed_action",
+    )  # fmt: skip
+
+    _own = frozenset(KEYS)
+
+    def __init__(self, limits: RiskLimits) -> None:
+        self.caps = CapUse(limits)
+        self._figures = np.array([INDEX[name] for name in _FIGURES])
+
+    @property
+    def cost_names(self) -> tuple[str, ...]:
+        return self.caps.names
+
+    def costs(self, used: FloatArray) -> FloatArray:
+        """(C,) excess over each cap of the shares used; a new array."""
+        excess = used - 1.0
+        excess[~(excess <= COST_CLIP)] = COST_CLIP  # NaN too
+        return np.maximum(excess, 0.0, out=excess)
+
+    def of(
+        self,
+        info: dict[str, Any],
+        a: Assessment,
+        costs: FloatArray,
+        penalties: FloatArray,
+        reward: float,
+        executed: Any,
+        intervened: bool,
+    ) -> dict[str, Any]:
+        """`info` and the layer's keys, in a dict of its own; arrays are handed over, not copied."""
+        risk = np.empty(len(RISK_NAMES))
+        risk[:-1] = a.before[self._figures]
+        risk[-1] = a.day_loss
+        np.copyto(risk, _UNKNOWN, where=np.isnan(risk))
+        # A copy: an env that hands out one dict for ever would show these keys at its reset.
+        out = dict(info)
+        if not self._own.isdisjoint(out):
+            # An env that speaks of costs itself is still heard.
+            out.update({f"env_{key}": out[key] for key in self.KEYS if key in out})
+        out.update(
+            cost=1.0 if costs.any() else 0.0,
+            costs=costs,
+            penalties=penalties,
+            reward_raw=reward,
+            risk=risk,
+            intervened=int(intervened),
+            rung=int(a.rung),
+            executed_action=owned(executed),
+        )
+        return out
