@@ -128,8 +128,9 @@ class Alternatives:
         wanted = self.manager.propose(a, trades)
         for _ in range(ENCODE_ATTEMPTS):
             best = self.manager.what_if(state, a, wanted)
-            if not best.changed:
-                return self._decide(state, a, [asked], Proposal(trades[None, :]))
+            if not best.changed:  # passes by itself, or nothing else is known
+                choice = self._decide(state, a, [asked], Proposal(trades[None, :]))
+                return None if choice.flawed else choice
             forced = np.zeros_like(trades) if wanted.forced is None else wanted.forced[best.row]
             action = brought_in(self.kind.space, self.adapter.encode(env, best.trades, asked))
             if action is not None:

@@ -288,6 +288,8 @@ class RiskConstrainedEnv(
     def _constrained(self, action: Any, penalties: NDArray[np.float64]) -> Any:
         """The action to execute; keeps the decision, records its inputs, fills its penalties."""
         a, choose = self.assessment, self._alternatives
+        if self._state.rung > a.rung:  # halted since it was assessed
+            a = replace(a, rung=self._state.rung)
         usable = self._kind.contains(action)
         choice: Choice | None = None
         if usable:

@@ -32,6 +32,15 @@ def test_a_halt_truncates_the_episode(make_env, convention):
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)
+def test_a_halt_holds_from_the_very_next_step(make_env, draw, convention):
+    env = make_env(convention, {"delta": 1e9})
+    env.reset(seed=0)
+    traded = next(a for a in draw(env, 5, seed=4) if env.adapter.preview(env, a).any())
+    halted(env).step(traded)
+    assert env.unwrapped.last_trade.fills == {}
+
+
+@pytest.mark.parametrize("convention", CONVENTIONS)
 def test_nothing_trades_while_halted(make_env, draw, convention):
     env = make_env(convention)
     env.reset(seed=0)
