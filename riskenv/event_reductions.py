@@ -100,24 +100,24 @@ class SizesDue:
 
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """Sizes looked up in a table: (k,) row of the ticker of each, -1 where it has none; (n,) size
-    of each instrument, NaN where there is none."""
+    """Sizes looked up in a table, whose tickers have these rows: (k,) row of the ticker of each,
+    -1 where it has none; (n,) size of each instrument, NaN where there is none."""
 
     sizes: tuple[SizeBefore, ...]
     table: InstrumentTable
+    rows: dict[str, int]
     ticker: NDArray[np.int64]
     before: FloatArray
 
     @classmethod
     def of(cls, sizes: tuple[SizeBefore, ...], table: InstrumentTable) -> _Seen:
         rows = {name: u for u, name in enumerate(table.underlyings)}
-        ticker = np.array([rows.get(s.instrument.underlying, -1) for s in sizes], dtype=np.int64)
         before = np.full(len(table), np.nan)
         for size in sizes:
             i = table.index.get(size.instrument)
             if i is not None:
                 before[i] = size.contracts
-        return cls(sizes, table, ticker, before)
+        return cls(sizes, table, rows, _tickers(sizes, rows), before)
 
     def joined_by(self, quantity: FloatArray, shares: FloatArray) -> _Seen:
         """With the positions, in tickers of which a share is due, that are not in it yet."""
@@ -125,8 +125,14 @@ class _Seen:
         due = (shares < 1.0)[table.underlying_index]
         new = np.flatnonzero(due & (quantity != 0.0) & np.isnan(self.before))
         added = [SizeBefore(table.instruments[i], abs(float(quantity[i]))) for i in new]
-        sizes = sorted((*self.sizes, *added), key=lambda s: s.instrument.sort_key)
-        return _Seen.of(tuple(sizes), table)
+        sizes = tuple(sorted((*self.sizes, *added), key=lambda s: s.instrument.sort_key))
+        before = self.before.copy()
+        before[new] = np.abs(quantity[new])
+        return _Seen(sizes, table, self.rows, _tickers(sizes, self.rows), before)
+
+
+def _tickers(sizes: tuple[SizeBefore, ...], rows: dict[str, int]) -> NDArray[np.int64]:
+    return np.array([rows.get(s.instrument.underlying, -1) for s in sizes], dtype=np.int64)
 
 
 @jit

@@ -54,8 +54,8 @@ class UnknownDays:
         return f"unknown: {what} from {self.first} to {self.last}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
-class ActiveRule:
+# In a season of earnings there are hundreds of these a day: a tuple is made in half the time.
+class ActiveRule(NamedTuple):
     """A rule in force for one event.
 
     Attributes:
@@ -204,7 +204,7 @@ class EventWindow:
     @cached_property
     def sizing(self) -> bool:
         """Whether a size is due in anything at all."""
-        return any(s.share_due < 1.0 for s in self._ahead)
+        return bool(self._sized)
 
     @cached_property
     def jumps(self) -> tuple[GapJump, ...]:
@@ -430,12 +430,16 @@ class EventWindow:
         return any(need.asks_for(ticker) and ticker not in dated for need, dated in self.needs)
 
     @cached_property
+    def _sized(self) -> tuple[_Scoped, ...]:
+        return tuple(s for s in self._ahead if s.share_due < 1.0)
+
+    @cached_property
     def _shares(self) -> tuple[dict[str, float], dict[str, float], float]:
         """Smallest share due by ticker, by sector, and everywhere."""
         by_symbol: dict[str, float] = {}
         by_sector: dict[str, float] = {}
         everywhere = 1.0
-        for s in self._ahead:
+        for s in self._sized:
             if s.symbol:
                 by_symbol[s.symbol] = min(s.share_due, by_symbol.get(s.symbol, 1.0))
             elif s.sector:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +32,7 @@ from riskenv.sessions import CalendarRangeError, Sessions
 from riskenv.var_calculator import VarConfig
 
 
-@dataclass(frozen=True, slots=True)
-class GapJump:
+class GapJump(NamedTuple):
     """A jump of some tickers, or of all (()), at once: log spot and log vol move, no decay."""
 
     symbols: tuple[str, ...]

@@ -115,7 +115,7 @@ def test_a_window_of_five_thousand_events(figure) -> None:
         # The other processes of a busy machine show in a tail of single readings: the day with the
         # most rules in force is read by several monitors, and the least is what it takes.
         busiest = max(days, key=lambda d: len(monitor.window(int(SESSIONS.opens[d]) + 1).active))
-        others = [Steps(GapRiskMonitor(events, policy, SESSIONS)) for _ in range(8)]
+        others = [Steps(GapRiskMonitor(events, policy, SESSIONS)) for _ in range(24)]
         for other in others:
             other(int(SESSIONS.opens[busiest - 1]))  # the day before
         peak = min(timed(other, int(SESSIONS.opens[busiest]) + 1) for other in others)
