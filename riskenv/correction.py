@@ -24,10 +24,14 @@ from riskenv.selection import allowed_rows, evaluate, trade_weight
 
 FloatArray = NDArray[np.float64]
 
+# Requests and quotes may be infinite or no number at all; what comes of them fails every cap.
+_ANYTHING = np.errstate(all="ignore")
+
 # Rows put to the kernel at once while looking for the first that passes.
 _BATCH = 64
 
 
+@_ANYTHING
 def propose(
     a: Assessment,
     trades: Sequence[float] | FloatArray,
@@ -68,6 +72,7 @@ def propose(
     return _after_reduction(a, asked, cuts, strategy)
 
 
+@_ANYTHING
 def nearest_admissible(
     a: Assessment,
     asked: FloatArray,
@@ -98,6 +103,7 @@ def nearest_admissible(
         _tails_of_legs(a, legs),
     )  # fmt: skip
     lots = whole_lots(found.trade, asked[legs], weight, low[legs], high[legs])
+    lots = lots[_plausible(lots, exposures, before, cap_low, cap_high)]
     for first in range(0, len(lots), _BATCH):
         rows = np.zeros((len(lots[first : first + _BATCH]), len(asked)))
         rows[:, legs] = lots[first : first + _BATCH]
@@ -106,6 +112,20 @@ def nearest_admissible(
         if passing.any():
             return np.asarray(rows[np.argmax(passing)])
     return None
+
+
+def _plausible(
+    lots: FloatArray, exposures: FloatArray, before: FloatArray, low: FloatArray, high: FloatArray
+) -> NDArray[np.bool_]:
+    """(K,) rows that the linear caps do not plainly rule out: the kernel need not look at the rest.
+
+    A broken cap counts where the book stands; what rounding might turn is left in.
+    """
+    slack = 1e-6 * (np.abs(lots) @ np.abs(exposures) + np.abs(before))
+    with np.errstate(invalid="ignore"):
+        after = before + lots @ exposures
+        out = (after > np.maximum(high, before) + slack) | (after < np.minimum(low, before) - slack)
+    return np.asarray(~out.any(axis=1))
 
 
 def _rows_of_legs(
@@ -180,17 +200,21 @@ def _after_reduction(a: Assessment, asked: FloatArray, cuts: FloatArray, strateg
     reductions = np.stack(first)
     rows, forced = [cuts, reductions], [np.zeros_like(cuts), reductions]
     if asked.any() and np.isfinite(asked).all():
+        # Where the plan does, nothing else need go before the request.
+        before = reductions[:1] if plan is not None and plan.resolved else reductions
         for rest in (asked, np.trunc(0.5 * asked)):
-            rows.append(reductions + rest)
-            forced.append(reductions)
+            rows.append(before + rest)
+            forced.append(before)
     return Proposal(np.concatenate(rows), forced=np.concatenate(forced), strategy=strategy)
 
 
+@_ANYTHING
 def forced_plan(a: Assessment) -> ReductionPlan:
     """The cheapest plan that brings every broken measure of the book to its release level."""
     return _plan(a, {})
 
 
+@_ANYTHING
 def reduce_by(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
     """The cheapest plan that reduces measures by a share of their size: {"delta": 0.3}.
 

@@ -36,7 +36,11 @@ def _write(whole, real, tickers, mid, X, rule, out):  # type: ignore[no-untyped-
             short = m * fx * (mid[i] + max(rule[0] * spot - otm, least))
         else:
             long = short = notional * (rule[3] if whole[ON_FUTURE, i] else rule[2])
-        if not abs(notional) < np.inf:
+        # Nothing costs nothing or less but a future, whose price may be what it likes.
+        if not (notional > 0.0 or whole[ON_FUTURE, i]):
+            notional = np.inf
+        notional = abs(notional)
+        if not notional < np.inf:
             short = np.inf
         for side in range(2):
             out[i, side, 0] = abs(X[i, 0])

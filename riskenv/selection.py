@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -22,6 +21,7 @@ from riskenv.admissibility import (
 )
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
+from riskenv.compilation import jit
 from riskenv.event_trades import only_closes, share_still_due, still_due
 from riskenv.market import Market
 from riskenv.measures import GREEKS, HORIZONS, point
@@ -150,8 +150,8 @@ def replacement(
             shortfall = _shortfall(a, proposal, candidates)
             best = shortfall <= np.min(shortfall[passing])
             return _first_least(distance, passing & best), "flatten_unresolved"
-    used = used_of(candidates.interval, a.low, a.high)[:, a.capped]
-    violation = np.array([ordered_sum(np.maximum(row - 1.0, 0.0)) for row in used])
+    violation = np.empty(len(proposal.trades))
+    _beyond(used_of(candidates.interval, a.low, a.high), 1.0, a.capped, violation)
     unknown = candidates.touches | candidates.unsound
     unknown |= entering(a, proposal.trades, proposal.strategy)
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
@@ -208,20 +208,20 @@ def entering(a: Assessment, trades: FloatArray, strategy: str = "") -> BoolArray
 def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> FloatArray:
     """(A,) how far each row leaves the book from where the rung wants it; 0 = there."""
     if a.rung == Rung.FLATTEN:
-        left = np.abs(a.portfolio.quantity + proposal.trades)
         spot = a.market.spot[a.table.underlying_index]
         # What has no price is dear, not free: it counts as something left.
         notional = a.table.multiplier * np.where((spot > 0.0) & (spot < np.inf), spot, UNKNOWN_COST)
-        with np.errstate(over="ignore"):
-            return np.array([ordered_sum((row * notional)[row != 0.0]) for row in left])
+        left = np.empty(len(proposal.trades))
+        _apart(proposal.trades, -a.portfolio.quantity, notional, False, left)
+        return left
     late = share_still_due(a.portfolio, a.least, proposal.trades)
     if a.rung < Rung.REDUCE:
         return late
-    used = used_of(candidates.interval, a.low, a.high)
-    over = np.maximum(used - a.limits.release, 0.0)
     # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
-    broken = a.used > 1.0
-    return np.asarray(late + np.array([ordered_sum(row[broken]) for row in over]))
+    over = np.empty(len(proposal.trades))
+    used = used_of(candidates.interval, a.low, a.high)
+    _beyond(used, a.limits.release, a.used > 1.0, over)
+    return np.asarray(late + over)
 
 
 def _unforced(proposal: Proposal) -> BoolArray:
@@ -247,24 +247,43 @@ def trade_weight(market: Market, norm: str) -> FloatArray:
 
 def _distance(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
     """(A,) weighted sum of squares between each row and what is wanted."""
-    weight = trade_weight(a.market, a.limits.correction.norm)
-    return _sums(trades, wanted, lambda lots: lots * lots * weight)
+    out = np.empty(len(trades))
+    _apart(trades, wanted, trade_weight(a.market, a.limits.correction.norm), True, out)
+    return out
 
 
 def _cost(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
     """(A,) half spreads and commission of trading from what is wanted to each row."""
+    out = np.empty(len(trades))
     cost = trade_weight(a.market, "spread_cost") + a.limits.correction.commission
-    return _sums(trades, wanted, lambda lots: lots * cost)
+    _apart(trades, wanted, cost, False, out)
+    return out
 
 
-def _sums(
-    trades: FloatArray, wanted: FloatArray, terms: Callable[[FloatArray], FloatArray]
-) -> FloatArray:
-    # A request that is not finite is infinitely far from everything.
-    with np.errstate(invalid="ignore", over="ignore"):
-        difference = np.abs(trades - wanted)
-        difference[np.isnan(difference)] = np.inf
-        return np.array([ordered_sum(terms(row)[row != 0.0]) for row in difference])
+@jit
+def _apart(trades, wanted, weight, squared, out):  # type: ignore[no-untyped-def]
+    """Sums over legs, in order. A request that is not finite is infinitely far from everything."""
+    for row in range(out.size):
+        total = 0.0
+        for i in range(wanted.size):
+            lots = abs(trades[row, i] - wanted[i])
+            if lots != lots:
+                lots = np.inf
+            if lots != 0.0:
+                total += lots * lots * weight[i] if squared else lots * weight[i]
+        out[row] = total
+
+
+@jit
+def _beyond(used, level, among, out):  # type: ignore[no-untyped-def]
+    """Sums over measures, in order, of what is used beyond a level; NaN where any is."""
+    for row in range(out.size):
+        total = 0.0
+        for j in range(among.size):
+            over = used[row, j] - level
+            if among[j] and not over <= 0.0:
+                total += over
+        out[row] = total
 
 
 def ordered_sum(values: FloatArray) -> float:
@@ -274,7 +293,8 @@ def ordered_sum(values: FloatArray) -> float:
         >>> ordered_sum(np.array([0.1, 0.2, 0.3]))
         0.6000000000000001
     """
-    return float(np.cumsum(values)[-1]) if len(values) else 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.cumsum(values)[-1]) if len(values) else 0.0
 
 
 def _first_least(values: FloatArray, among: BoolArray) -> int:
