@@ -146,7 +146,9 @@ def _steps(
         action = policy.act(env, obs)
         if not case.layered:
             # What the layer measures of the book that this action makes; it changes nothing.
-            wish = Proposal(env.adapter.preview(env, action)[None, :])
+            trades = env.adapter.preview(env, action)
+            assert trades is not None, "the reference env's adapter previews every action"
+            wish = Proposal(trades[None, :])
             watched = env.manager.what_if(env.state, a, wish)
         obs, _, terminated, truncated, _ = env.step(action)
         done = terminated or truncated
