@@ -1,4 +1,4 @@
-"""How the risk layer reads and drives `OptionsTradingEnv`, in either convention."""
+"""How the risk layer reads and drives `OptionsTradingEnv`, in any convention."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from riskenv.train.menu import HOLD, SLOTS_PER_UNDERLYING, closing_trades
 from riskenv.train.options_env import OptionsTradingEnv
+from riskenv.train.slot_sizes import CLOSE_FRACTIONS, SlotSizes
 from riskenv.wrappers.adapter import Adapter, Traits
 
 from riskenv.factor_history import FactorHistory
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
 from riskenv.sessions import Sessions
-
-CLOSE_FRACTIONS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 class OptionsEnvAdapter(Adapter):
@@ -39,7 +38,7 @@ class OptionsEnvAdapter(Adapter):
         return _base(env).preview(action)
 
     def preview_all(self, env: Any) -> NDArray[np.float64] | None:
-        """(A, n) the trades of every action of the menu; None for the box."""
+        """(A, n) the trades of every action of the menu; None where each slot is sized."""
         base = _base(env)
         return base.preview_all() if base.convention == "discrete" else None
 
@@ -54,12 +53,12 @@ class OptionsEnvAdapter(Adapter):
         """
         base = _base(env)
         wanted = np.asarray(trades, dtype=np.float64)
-        if base.convention == "discrete":
+        if base.slot_sizes is None:
             if proposed is not None and np.array_equal(base.preview(proposed), wanted):
                 return proposed
             rows = np.flatnonzero((base.preview_all() == wanted).all(axis=1))
             return int(rows[0]) if len(rows) else None
-        action = _encode_box(base, wanted, proposed)
+        action = _encode_slots(base, base.slot_sizes, wanted, proposed)
         # Never trusted: what is returned trades exactly what was asked.
         if action is None or not np.array_equal(base.preview(action), wanted):
             return None
@@ -68,20 +67,21 @@ class OptionsEnvAdapter(Adapter):
     def fallbacks(self, env: Any) -> list[Any]:
         """Known safe actions, mildest first: hold, then hedges and closes."""
         base = _base(env)
-        if base.convention == "discrete":
+        sizes = base.slot_sizes
+        if sizes is None:
             order = ("delta_hedge", "close_half", "close_all", "close_everything")
             menu = base.menu
             return [HOLD] + [
                 row for kind in order for row, entry in enumerate(menu) if entry.kind == kind
             ]
-        size, width = len(base.action_names), len(base.underlyings)
-        actions = [np.zeros(size, dtype=np.float32)]
+        width = sizes.tickers
+        actions = [sizes.hold.copy()]
         groups = [[u] for u in range(width)] + ([list(range(width))] if width > 1 else [])
         for group in groups:
-            for fraction in CLOSE_FRACTIONS[1:]:
-                action = np.zeros(size, dtype=np.float32)
-                action[[size - width + u for u in group]] = fraction
-                actions.append(action)
+            for close in CLOSE_FRACTIONS[1:]:
+                fraction = np.zeros(width)
+                fraction[group] = close
+                actions.append(sizes.action(np.zeros(sizes.slots), np.zeros(width), fraction))
         return actions
 
     def sessions(self, env: Any) -> Sessions:
@@ -93,62 +93,62 @@ class OptionsEnvAdapter(Adapter):
         return _base(env).market.factor_history()
 
 
-def _encode_box(
-    base: OptionsTradingEnv, wanted: NDArray[np.float64], proposed: Any
-) -> NDArray[np.float32] | None:
+def _encode_slots(
+    base: OptionsTradingEnv, sizes: SlotSizes, wanted: NDArray[np.float64], proposed: Any
+) -> NDArray[Any] | None:
     """Split the trades of each ticker into a closing fraction and what its own slots can do."""
     if wanted.shape != base.quantity.shape or not (wanted == np.rint(wanted)).all():
         return None
-    width = len(base.underlyings)
-    action = np.zeros(len(base.action_names), dtype=np.float32)
+    hints = np.zeros(sizes.tickers) if proposed is None else sizes.sizes(proposed)[2]
+    lots, shares, fraction = np.zeros(sizes.slots), np.zeros(sizes.tickers), np.zeros(sizes.tickers)
     tickers = base.table.underlying_index
-    for u in range(width):
+    for u in range(sizes.tickers):
         rows = np.flatnonzero(tickers == u)
-        hint = 0.0
-        if proposed is not None:
-            hint = max(0.0, float(np.float32(np.asarray(proposed)[len(action) - width + u])))
-        if not _encode_ticker(base, u, rows, wanted[rows], hint, action):
+        of_ticker = lots[u * SLOTS_PER_UNDERLYING : (u + 1) * SLOTS_PER_UNDERLYING]
+        split = _split(base, sizes, u, rows, wanted[rows], float(hints[u]), of_ticker)
+        if split is None:
             return None
-    return action
+        shares[u], fraction[u] = split
+    return sizes.action(lots, shares, fraction)
 
 
-def _encode_ticker(
+def _split(
     base: OptionsTradingEnv,
+    sizes: SlotSizes,
     u: int,
     rows: NDArray[np.int64],
     wanted: NDArray[np.float64],
     hint: float,
-    action: NDArray[np.float32],
-) -> bool:
-    """Write one ticker's part of the action; False where no closing fraction leaves the rest
-    within reach of the slots."""
-    config, held = base.config, base.quantity[rows]
+    lots: NDArray[np.float64],
+) -> tuple[float, float] | None:
+    """Fill the lots of one ticker's slots; (its shares, its closing fraction), or None where no
+    fraction leaves the rest within reach of the slots."""
+    held = base.quantity[rows]
     slots = base.slot_rows[u * SLOTS_PER_UNDERLYING : (u + 1) * SLOTS_PER_UNDERLYING] - rows[0]
-    reach = np.bincount(slots, minlength=len(rows)) * float(config.max_lots)
-    reach[0] = float(config.max_shares)  # an underlying sorts before its options
-    for fraction in _fractions(held, wanted, hint):
+    reach = np.bincount(slots, minlength=len(rows)) * float(sizes.max_lots)
+    reach[0] = np.inf  # an underlying sorts before its options
+    for fraction in _fractions(sizes, held, wanted, hint):
         rest = wanted - closing_trades(held, fraction, True)
-        if (np.abs(rest) > reach).any():
+        if (np.abs(rest) > reach).any() or not sizes.in_shares(float(rest[0])):
             continue
         for i, slot in enumerate(slots):
             # Two slots may be one contract: the first takes what it can, the next the rest.
-            lots = float(np.clip(rest[slot], -config.max_lots, config.max_lots))
-            rest[slot] -= lots
-            action[u * SLOTS_PER_UNDERLYING + i] = lots / config.max_lots
-        width = len(base.underlyings)
-        action[width * SLOTS_PER_UNDERLYING + u] = rest[0] / config.max_shares
-        action[len(action) - width + u] = fraction
-        return True
-    return False
+            lots[i] = np.clip(rest[slot], -sizes.max_lots, sizes.max_lots)
+            rest[slot] -= lots[i]
+        return float(rest[0]), fraction
+    return None
 
 
-def _fractions(held: NDArray[np.float64], wanted: NDArray[np.float64], hint: float) -> list[float]:
+def _fractions(
+    sizes: SlotSizes, held: NDArray[np.float64], wanted: NDArray[np.float64], hint: float
+) -> list[float]:
     """Closing fractions to try: none, the proposed one, those the trades imply, the round ones."""
     closing = held * wanted < 0.0
     implied = np.minimum(np.abs(wanted[closing] / held[closing]), 1.0)
     tried = [0.0, min(hint, 1.0), *np.unique(implied).tolist(), *CLOSE_FRACTIONS]
-    # As the action will carry them, in single precision, so that rounding agrees.
-    return list(dict.fromkeys(float(np.float32(fraction)) for fraction in tried))
+    # As the action will carry them, so that rounding agrees.
+    written = [sizes.writable(fraction) for fraction in tried]
+    return list(dict.fromkeys(fraction for fraction in written if fraction is not None))
 
 
 def _base(env: Any) -> OptionsTradingEnv:

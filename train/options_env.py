@@ -24,7 +24,8 @@ from riskenv.train.listing import (
     MarketLike,
     listing_for,
 )
-from riskenv.train.menu import SLOTS_PER_UNDERLYING, Entry, closing_trades, hedge_shares
+from riskenv.train.menu import Entry, closing_trades, hedge_shares
+from riskenv.train.slot_sizes import BoxSizes, MultiDiscreteSizes, SlotSizes
 
 from riskenv.config import ConfigError
 from riskenv.instruments import Instrument, InstrumentTable
@@ -34,8 +35,8 @@ from riskenv.portfolio import Portfolio
 if TYPE_CHECKING:
     from riskenv.train.adapter import OptionsEnvAdapter
 
-Convention = Literal["discrete", "box"]
-CONVENTIONS: tuple[str, ...] = ("discrete", "box")
+Convention = Literal["discrete", "multidiscrete", "box"]
+CONVENTIONS: tuple[str, ...] = ("discrete", "multidiscrete", "box")
 
 OBSERVATION_BOUND = 20.0
 
@@ -57,10 +58,13 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         "box": (d,) in [-1, 1]: by ticker 12 slots (lots = rint(a * max_lots)); by ticker the
             underlying (shares = rint(a * max_shares)); by ticker the fraction max(0, a) of every
             position of that ticker to close, on top. Values outside [-1, 1] are clipped.
+        "multidiscrete": the same d sizes as choices: 0 to 2k for -k to +k lots of a slot, k =
+            max_lots, or as many even steps of max_shares; 0 to 4 for quarters to close. The middle
+            of each slot, with 0 of each close, holds (`riskenv.train.slot_sizes`).
     `action_names` names them all, `observation_names` each entry of the observation.
 
     Args:
-        convention: "discrete" or "box".
+        convention: "discrete", "multidiscrete" or "box".
         start, end: ISO dates of the first and last session; the whole usable history if None.
         config: keys of `EnvConfig` to change.
         market: a configuration for `riskenv.data.load_market` (None: its default), or a history.
@@ -83,7 +87,8 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         render_mode: str | None = None,
     ) -> None:
         if convention not in CONVENTIONS:
-            raise ValueError(f"convention: got {convention!r}; allowed: 'discrete' or 'box'")
+            allowed = ", ".join(map(repr, CONVENTIONS))
+            raise ValueError(f"convention: got {convention!r}; allowed: {allowed}")
         if render_mode is not None:
             raise ValueError(f"render_mode: got {render_mode!r}; allowed: None")
         if config is not None and not isinstance(config, Mapping):
@@ -122,14 +127,19 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def _set_spaces(self) -> None:
         tickers, slots = self._listing.market.underlyings, self._listing.slot_names()
         menu = self._listing.menu
-        self._whole_lots = self.convention == "box" or float(self.config.menu_lots).is_integer()
+        self._whole_lots = (
+            self.convention != "discrete" or float(self.config.menu_lots).is_integer()
+        )
+        self.slot_sizes: SlotSizes | None = None
         if self.convention == "discrete":
             self.action_names: tuple[str, ...] = tuple(entry.name for entry in menu)
             self.action_space = spaces.Discrete(len(menu))
         else:
+            kind = BoxSizes if self.convention == "box" else MultiDiscreteSizes
+            self.slot_sizes = kind(self.config, len(tickers))
             closes = [f"{ticker} close" for ticker in tickers]
             self.action_names = (*slots, *tickers, *closes)
-            self.action_space = spaces.Box(-1.0, 1.0, (len(self.action_names),), np.float32)
+            self.action_space = self.slot_sizes.space
         per_ticker = (
             "shares",
             "contracts off the slots",
@@ -293,7 +303,7 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """(A, n) the trades of every menu row; changes nothing.
 
         Raises:
-            TypeError: the convention is "box", whose actions cannot be listed.
+            TypeError: the convention is another, whose actions cannot be listed.
         """
         if self.convention != "discrete":
             raise TypeError("preview_all: only the 'discrete' convention has a list of actions")
@@ -344,8 +354,8 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def _trades(self, action: Any) -> NDArray[np.float64]:
         """(n,) the trades of an action: the one place that gives an action its meaning."""
         book = self._book
-        if self.convention == "box":
-            return self._box_trades(book, action)
+        if self.slot_sizes is not None:
+            return self._slot_trades(book, *self.slot_sizes.sizes(action))
         row = int(action)
         if not 0 <= row < len(self.menu) or row != action:
             raise ValueError(
@@ -374,24 +384,18 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
             trades[block.start] = closing_trades(held[:1], fraction, True)[0]
         return trades
 
-    def _box_trades(self, book: Book, action: Any) -> NDArray[np.float64]:
-        values = np.asarray(action, dtype=np.float64)
-        if values.shape != self.action_space.shape or not np.isfinite(values).all():
-            raise ValueError(
-                f"action: got {action!r}; allowed: finite numbers of shape "
-                f"{self.action_space.shape}"
-            )
-        values = np.minimum(np.maximum(values, -1.0), 1.0)
-        width = len(self.underlyings)
-        slots = width * SLOTS_PER_UNDERLYING
-        lots = np.rint(values[:slots] * self.config.max_lots)
+    def _slot_trades(
+        self,
+        book: Book,
+        lots: NDArray[np.float64],
+        shares: NDArray[np.float64],
+        fraction: NDArray[np.float64],
+    ) -> NDArray[np.float64]:
         # Two slots may be one contract: their lots add.
         trades: NDArray[np.float64] = np.bincount(
             book.slot_rows, weights=lots, minlength=len(book.keys)
         ).astype(np.float64, copy=False)
-        shares = np.rint(values[slots : slots + width] * self.config.max_shares)
         trades[book.underlying_rows] += shares
-        fraction = np.maximum(values[slots + width :], 0.0)
         if fraction.any():
             by_row = fraction[underlying_of(book.keys)]
             trades = trades + closing_trades(book.quantity, by_row, True)

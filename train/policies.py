@@ -9,23 +9,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from gymnasium import spaces
 from numpy.typing import NDArray
 from riskenv.train.menu import HOLD
 from riskenv.train.options_env import OptionsTradingEnv
 
 
 class HoldPolicy:
-    """Never trades, in either convention."""
+    """Never trades, in any convention."""
 
     def act(self, env: Any, obs: NDArray[np.float32]) -> Any:
-        base = _base(env)
-        if base.convention == "discrete":
-            return HOLD
-        return np.zeros(base.action_space.shape or (), dtype=np.float32)
+        sizes = _base(env).slot_sizes
+        return HOLD if sizes is None else sizes.hold.copy()
 
 
 class RandomPolicy:
-    """Uniform over the menu, or over the symmetric box.
+    """Uniform over the menu, over each slot's choices, or over the symmetric box.
 
     Args:
         seed: of the policy's own generator; two policies of one seed act alike.
@@ -38,6 +37,8 @@ class RandomPolicy:
         base = _base(env)
         if base.convention == "discrete":
             return int(self._random.integers(len(base.action_names)))
+        if isinstance(base.action_space, spaces.MultiDiscrete):
+            return self._random.integers(base.action_space.nvec)
         return self._random.uniform(-1.0, 1.0, len(base.action_names)).astype(np.float32)
 
 

@@ -126,6 +126,17 @@ def trade_and_close_at_once(env, random):
     return action
 
 
+def random_slots(env, random):
+    return random.integers(env.action_space.nvec)
+
+
+def unmasked_slots(env, random):
+    """Any combination of what the mask leaves open."""
+    ends = np.cumsum(env.action_space.nvec)[:-1]
+    slots = np.split(env.action_masks(), ends)
+    return np.array([random.choice(np.flatnonzero(flags)) for flags in slots])
+
+
 def random_row(env, random):
     return int(random.integers(env.action_space.n))
 
@@ -147,6 +158,7 @@ def hedge_and_sell(env, random):
 ADVERSARIES = [
     *(("box", ask) for ask in (random_box, corners, sell_everything)),
     *(("box", ask) for ask in (sell_options_buy_shares, trade_and_close_at_once)),
+    *(("multidiscrete", ask) for ask in (random_slots,)),
     *(("discrete", ask) for ask in (random_row, masked_row, sell_straddles, hedge_and_sell)),
 ]
 

@@ -17,7 +17,7 @@ def rollout(market, convention, steps=120):
         yield env, env.risk_adapter, policy.act(env, None)
 
 
-@pytest.mark.parametrize("convention", ["discrete", "box"])
+@pytest.mark.parametrize("convention", ["discrete", "multidiscrete", "box"])
 def test_every_previewed_action_can_be_encoded_back(market, convention):
     for env, adapter, action in rollout(market, convention):
         trades = adapter.preview(env, action)
@@ -31,20 +31,24 @@ def test_every_previewed_action_can_be_encoded_back(market, convention):
         env.step(action)
 
 
-def test_the_box_encodes_any_whole_trade_in_the_slots(market):
+@pytest.mark.parametrize("convention", ["multidiscrete", "box"])
+def test_any_whole_trade_in_the_slots_can_be_encoded(market, convention):
     random = np.random.default_rng(0)
-    for env, adapter, action in rollout(market, "box"):
+    # Of shares a joint choice has seven sizes, a box every whole number.
+    shares = np.arange(-100, 101) if convention == "box" else np.array([-100, -33, 0, 67, 100])
+    for env, adapter, action in rollout(market, convention):
         trades = np.zeros(len(env.table))
         for row in env.slot_rows:
             trades[row] = random.integers(-3, 4)
-        trades[env.table.kind == 0] = random.integers(-100, 101, 2)
+        trades[env.table.kind == 0] = random.choice(shares, 2)
         assert adapter.encode(env, trades, action) is not None
         env.step(action)
 
 
-def test_the_box_encodes_full_and_partial_closes_of_what_left_the_slots(market):
+@pytest.mark.parametrize("convention", ["multidiscrete", "box"])
+def test_full_and_partial_closes_of_what_left_the_slots_can_be_encoded(market, convention):
     closed = 0
-    for env, adapter, action in rollout(market, "box"):
+    for env, adapter, action in rollout(market, convention):
         for fraction in (0.25, 0.5, 0.75, 1.0):
             trades = -np.rint(fraction * env.quantity) + 0.0
             assert adapter.encode(env, trades, None) is not None
@@ -69,6 +73,22 @@ def test_what_no_action_trades_is_none(market):
     assert menu.risk_adapter.encode(menu, np.ones(len(menu.table)), 0) is None
 
 
+def test_a_joint_choice_has_no_size_between_its_steps(market):
+    env = OptionsTradingEnv("multidiscrete", market=market, config=CONFIG)
+    env.reset(seed=0)
+    trades = np.zeros(len(env.table))
+    trades[np.flatnonzero(env.table.kind == 0)[0]] = 34.0  # between 33 and 67 of 100
+    assert env.risk_adapter.encode(env, trades, None) is None
+
+
+@pytest.mark.parametrize("wrong", [[0.5] * 28, [7] * 28, [0] * 27, [-1] + [0] * 27, ["1"] * 28])
+def test_what_is_no_joint_choice_is_refused(market, wrong):
+    env = OptionsTradingEnv("multidiscrete", market=market, config=CONFIG)
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action: got .*; allowed: whole numbers"):
+        env.preview(wrong)
+
+
 def test_preview_all_is_preview_of_each_row(market):
     for env, adapter, action in rollout(market, "discrete"):
         every = adapter.preview_all(env)
@@ -82,7 +102,7 @@ def test_preview_all_is_preview_of_each_row(market):
         box.preview_all()
 
 
-@pytest.mark.parametrize("convention", ["discrete", "box"])
+@pytest.mark.parametrize("convention", ["discrete", "multidiscrete", "box"])
 def test_fallbacks_hold_first_and_then_only_hedge_or_close(market, convention):
     for env, adapter, action in rollout(market, convention, steps=60):
         trades = [adapter.preview(env, fallback) for fallback in adapter.fallbacks(env)]
@@ -96,7 +116,12 @@ def test_fallbacks_hold_first_and_then_only_hedge_or_close(market, convention):
 
 @pytest.mark.parametrize(
     ("convention", "menu_lots", "whole"),
-    [("discrete", 5.0, True), ("discrete", 2.5, False), ("box", 2.5, True)],
+    [
+        ("discrete", 5.0, True),
+        ("discrete", 2.5, False),
+        ("box", 2.5, True),
+        ("multidiscrete", 2.5, True),
+    ],
 )
 def test_traits_say_what_happens_unasked_and_whether_lots_are_whole(
     market, convention, menu_lots, whole

@@ -8,7 +8,7 @@ from gymnasium.wrappers import TimeLimit
 from riskenv.train import HoldPolicy, OptionsTradingEnv, RandomPolicy, ShortStranglePolicy
 
 
-@pytest.mark.parametrize("convention", ["discrete", "box"])
+@pytest.mark.parametrize("convention", ["discrete", "multidiscrete", "box"])
 def test_hold_earns_the_riskless_rate_and_nothing_else(market, convention):
     env = OptionsTradingEnv(convention, market=market, config={"random_start": False})
     obs, info = env.reset()
@@ -20,7 +20,7 @@ def test_hold_earns_the_riskless_rate_and_nothing_else(market, convention):
     assert env.positions == {}
 
 
-@pytest.mark.parametrize("convention", ["discrete", "box"])
+@pytest.mark.parametrize("convention", ["discrete", "multidiscrete", "box"])
 def test_random_policies_of_one_seed_act_alike_inside_the_space(market, convention):
     env = OptionsTradingEnv(convention, market=market)
     one, same, other = (RandomPolicy(seed) for seed in (1, 1, 2))

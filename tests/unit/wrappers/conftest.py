@@ -64,6 +64,8 @@ def draw():
         space = env.action_space
         if isinstance(space, gymnasium.spaces.Discrete):
             return [int(a) for a in random.integers(space.n, size=count) + space.start]
+        if isinstance(space, gymnasium.spaces.MultiDiscrete):
+            return list(random.integers(space.nvec, size=(count, *space.shape)))
         return list(random.uniform(-1.0, 1.0, (count, *space.shape)).astype(space.dtype))
 
     return actions

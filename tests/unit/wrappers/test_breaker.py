@@ -8,7 +8,7 @@ import pytest
 from riskenv import BreakerState, Rung
 from riskenv.circuit_breaker import halt
 
-CONVENTIONS = ("discrete", "box")
+CONVENTIONS = ("discrete", "multidiscrete", "box")
 
 
 def halted(env):
@@ -18,7 +18,7 @@ def halted(env):
 
 
 def hold(env):
-    return 0 if env.unwrapped.convention == "discrete" else np.zeros(28, dtype=np.float32)
+    return env.adapter.fallbacks(env)[0]
 
 
 @pytest.mark.parametrize("convention", CONVENTIONS)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from riskenv.wrappers import RiskConstrainedEnv
 
-CONVENTIONS = ("discrete", "box")
+CONVENTIONS = ("discrete", "multidiscrete", "box")
 COPIES = {"deepcopy": copy.deepcopy, "pickle": lambda env: pickle.loads(pickle.dumps(env))}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from riskenv.wrappers import RiskConstrainedEnv
 
-CONVENTIONS = ("discrete", "box")
+CONVENTIONS = ("discrete", "multidiscrete", "box")
 CAPS = ("delta", "dollar_delta", "gamma", "dollar_gamma", "theta", "vega", "var_1d", "es_1d")
 CAPS += ("var_3d", "es_3d", "var_5d", "es_5d", "gap_loss", "day_loss", "drawdown")
 WIDE = dict.fromkeys(CAPS, 1e9)

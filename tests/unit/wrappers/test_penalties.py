@@ -11,7 +11,7 @@ from riskenv.wrappers import PenaltyConfig, correction_penalty, var_penalty
 from riskenv.config import ConfigError
 from riskenv.measures import INDEX
 
-CONVENTIONS = ("discrete", "box")
+CONVENTIONS = ("discrete", "multidiscrete", "box")
 KEYS = {"cost", "costs", "penalties", "reward_raw", "risk", "intervened", "rung", "executed_action"}
 
 
@@ -79,6 +79,8 @@ def test_the_reward_is_the_raw_one_less_both_penalties(make_env, draw, conventio
             change = 0.0
         elif convention == "discrete":
             change = 1.0
+        elif convention == "multidiscrete":
+            change = np.mean(action != info["executed_action"])
         else:
             change = np.mean(((action - info["executed_action"]) / 2.0) ** 2)
         assert taken["correction"] == pytest.approx(0.5 * change)

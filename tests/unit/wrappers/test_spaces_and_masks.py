@@ -12,7 +12,7 @@ from stable_baselines3.common.env_checker import check_env as sb3_check_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-CONVENTIONS = ("discrete", "box")
+CONVENTIONS = ("discrete", "multidiscrete", "box")
 
 
 @pytest.mark.parametrize("observe_risk", [False, True])
