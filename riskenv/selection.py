@@ -293,8 +293,15 @@ def ordered_sum(values: FloatArray) -> float:
         >>> ordered_sum(np.array([0.1, 0.2, 0.3]))
         0.6000000000000001
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.cumsum(values)[-1]) if len(values) else 0.0
+    return float(_in_order(values))
+
+
+@jit
+def _in_order(values):  # type: ignore[no-untyped-def]
+    total = 0.0
+    for value in values:
+        total += value
+    return total
 
 
 def _first_least(values: FloatArray, among: BoolArray) -> int:
