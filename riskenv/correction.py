@@ -200,11 +200,9 @@ def _after_reduction(a: Assessment, asked: FloatArray, cuts: FloatArray, strateg
     reductions = np.stack(first)
     rows, forced = [cuts, reductions], [np.zeros_like(cuts), reductions]
     if asked.any() and np.isfinite(asked).all():
-        # Where the plan does, nothing else need go before the request.
-        before = reductions[:1] if plan is not None and plan.resolved else reductions
         for rest in (asked, np.trunc(0.5 * asked)):
-            rows.append(before + rest)
-            forced.append(before)
+            rows.append(reductions + rest)
+            forced.append(reductions)
     return Proposal(np.concatenate(rows), forced=np.concatenate(forced), strategy=strategy)
 
 
