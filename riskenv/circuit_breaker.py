@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-import hashlib
-import hmac
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -18,6 +16,7 @@ from riskenv.event_reductions import SizeBefore
 from riskenv.instruments import Instrument
 from riskenv.limits import RiskLimits
 from riskenv.loss_confirmation import LossWindow
+from riskenv.operator_token import check_token
 from riskenv.order_window import OrderWindow, SavedWindow
 from riskenv.sessions import Sessions
 
@@ -306,6 +305,7 @@ def resume(
 
     Example:
         >>> from riskenv.limits import Caps
+        >>> import hashlib
         >>> secret = hashlib.sha256(b"open sesame").hexdigest()
         >>> limits = RiskLimits(caps=Caps(), operator_token_sha256=secret)
         >>> halted = halt(BreakerState(), "fat finger")
@@ -318,11 +318,7 @@ def resume(
     """
     if state.rung != Rung.HALTED:
         raise PermissionError(f"rung: got {state.rung.name}; only HALTED is resumed")
-    if limits.operator_token_sha256 is None:
-        raise PermissionError("operator_token_sha256: none configured; this halt is final")
-    given = hashlib.sha256(token.encode()).hexdigest()
-    if not hmac.compare_digest(given, limits.operator_token_sha256):
-        raise PermissionError("token: not the operator's")
+    check_token(token, limits.operator_token_sha256, "this halt")
     if not reason.strip():
         raise ValueError(f"reason: got {reason!r}; allowed: why trading may go on")
     high = state.last_equity if rebase else state.high_water_mark

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from bisect import bisect_right
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +13,7 @@ from pydantic import model_validator
 from riskenv import canonical
 from riskenv.config import Config, load_config
 from riskenv.instruments import NS_PER_SECOND
+from riskenv.operator_token import check_token
 from riskenv.order_limits import OrderLimits, nanoseconds
 
 
@@ -284,6 +283,7 @@ def re_enable(
         PermissionError: the strategy is not off, no token is configured, or it is the wrong one.
 
     Example:
+        >>> import hashlib
         >>> secret = hashlib.sha256(b"go on").hexdigest()
         >>> limits = OrderLimits(max_executions=1)
         >>> window = record_execution(OrderWindow(), "condor", 0, limits)
@@ -299,11 +299,7 @@ def re_enable(
         raise ValueError(f"reason: got {reason!r}; allowed: why the strategy is enabled again")
     if strategy not in window.throttled:
         raise PermissionError(f"strategy: got {strategy!r}; off are {list(window.throttled)}")
-    if token_sha256 is None:
-        raise PermissionError("operator_token_sha256: none configured; this throttle is final")
-    given = hashlib.sha256(token.encode()).hexdigest()
-    if not hmac.compare_digest(given, token_sha256):
-        raise PermissionError("token: not the operator's")
+    check_token(token, token_sha256, "this throttle")
     return replace(
         window,
         executions=tuple(pair for pair in window.executions if pair[0] != strategy),
