@@ -151,7 +151,8 @@ def test_nor_does_the_gate_with_its_own_cuts_and_reductions(case: Case, seed: in
 @given(cases(), st.integers(0, 10_000))
 def test_no_decision_in_ten_thousand(case: Case, seed: int) -> None:
     check_any_proposal(case, seed)
-    check_the_gate(case, seed)
+    if seed % 4 == 0:  # each may search for the cheapest plan, which takes ten times as long
+        check_the_gate(case, seed)
 
 
 @FAST
