@@ -29,11 +29,9 @@ class ActionKind(ABC):
     Attributes:
         space: the env's action space.
         maskable: whether its actions are choices, of which a mask can rule some out.
-        slots: how many choices are made at once.
     """
 
     maskable = True
-    slots = 1
 
     def __init__(self, space: spaces.Space[Any]) -> None:
         self.space: Any = space
@@ -59,6 +57,10 @@ class ActionKind(ABC):
         """Each entry of a mask as an action: `base` but for one choice."""
 
     @abstractmethod
+    def choice_slots(self) -> NDArray[np.int64]:
+        """(C,) which of the choices made at once each of `choices` is one of, counted from 0."""
+
+    @abstractmethod
     def shaped(self, flags: NDArray[np.bool_]) -> Any:
         """The mask in its usual form, of one flag for each of `choices`."""
 
@@ -81,6 +83,9 @@ class MenuActions(ActionKind):
     def choices(self, base: Any) -> list[Any]:
         return list(self.every)
 
+    def choice_slots(self) -> NDArray[np.int64]:
+        return np.zeros(int(self.space.n), dtype=np.int64)
+
     def shaped(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
         return flags
 
@@ -99,6 +104,9 @@ class BoxActions(ActionKind):
     def choices(self, base: Any) -> list[Any]:
         return []
 
+    def choice_slots(self) -> NDArray[np.int64]:
+        return np.zeros(0, dtype=np.int64)
+
     def shaped(self, flags: NDArray[np.bool_]) -> None:
         """No mask."""
 
@@ -113,7 +121,6 @@ class SlotActions(ActionKind):
             self._start = np.zeros(space.shape, dtype=np.int64)
         else:
             self._sizes, self._start = np.asarray(space.nvec), np.asarray(space.start)
-        self.slots = int(self._sizes.size)
 
     def rest(self) -> NDArray[Any]:
         return np.asarray(self._start.astype(self.space.dtype))
@@ -149,6 +156,9 @@ class SlotActions(ActionKind):
                 rows.append(row)
         return rows
 
+    def choice_slots(self) -> NDArray[np.int64]:
+        return np.repeat(np.arange(self._sizes.size), self._sizes.ravel())
+
     def shaped(self, flags: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """(sum of the slots' sizes,), slot after slot, as sb3-contrib asks for it."""
         return flags
@@ -161,8 +171,6 @@ class DictActions(ActionKind):
         super().__init__(space)
         self.parts = {key: action_kind(part) for key, part in space.spaces.items()}
         self.maskable = any(part.maskable for part in self.parts.values())
-        # The continuous parts act together, and are one more.
-        self.slots = sum(part.slots for part in self.parts.values())
 
     def rest(self) -> dict[str, Any]:
         return {key: part.rest() for key, part in self.parts.items()}
@@ -190,6 +198,14 @@ class DictActions(ActionKind):
             for key, part in self.parts.items()
             for choice in part.choices(base[key])
         ]
+
+    def choice_slots(self) -> NDArray[np.int64]:
+        slots, first = [], 0
+        for part in self.parts.values():
+            own = part.choice_slots() + first
+            slots.append(own)
+            first = int(own.max(initial=first - 1)) + 1
+        return np.concatenate(slots)
 
     def shaped(self, flags: NDArray[np.bool_]) -> dict[str, Any]:
         """A mask for each part; None for a Box."""

@@ -75,10 +75,12 @@ def brought_in(space: spaces.Space[Any], action: Any) -> Any | None:
         return None if any(part is None for part in parts.values()) else parts
     if isinstance(space, spaces.Box):
         try:
-            cut = np.clip(np.asarray(action, dtype=np.float64), space.low, space.high)
+            given = np.asarray(action, dtype=np.float64)
         except (TypeError, ValueError, OverflowError):
             return None
-        action = np.asarray(cut.astype(space.dtype))
+        if given.shape != space.shape:
+            return None
+        action = np.asarray(np.clip(given, space.low, space.high).astype(space.dtype))
     return action if in_space(space, action) else None
 
 

@@ -96,11 +96,19 @@ class Alternatives:
         """Which choices are open, in the form that the space's kind has (`ActionKind.shaped`).
 
         Of a menu exactly the rows that would pass. Of slots that act together a mask cannot say
-        which combinations would: a choice is open where, done `at_once` times over, it would pass
-        (None: as many times as there are slots). The admissible trades are a convex set, VaR
-        aside, and a joint trade is the mean of its slots' trades each done that often: so where
-        trades of slots add up, no combination of so many open choices is outside a cap. While the
-        layer reduces the book each choice is judged by itself. Doing nothing is always open.
+        which combinations would, and so is careful: with m slots in which anything but nothing is
+        open, a choice is open where, done m times over, it would pass. The admissible trades are a
+        convex set, VaR and rungs aside, and a joint trade is the mean of its slots' trades each
+        done m times: so where trades of slots add up, every combination of open choices is inside
+        the caps. Of m = 1, 2, 4, ... up to the number of slots the one that leaves most open is
+        taken; slots beyond m are closed, those with fewest open choices first.
+
+        Args:
+            at_once: how many slots are reckoned with instead, none being closed: combinations of
+                more than so many may need correction. While the layer reduces the book each
+                choice is judged by itself.
+
+        Doing nothing is always open.
         """
         if isinstance(self.kind, MenuActions):
             return self.manager.mask(a, Proposal(self.menu(env, a)))
@@ -109,12 +117,18 @@ class Alternatives:
         choices = self.kind.choices(base)
         still = self.preview(env, a, base)
         change = np.stack([self.preview(env, a, choice) for choice in choices]) - still
-        times = self.kind.slots if at_once is None else min(at_once, self.kind.slots)
+        nothing = np.array([not self.kind.change(base, choice) for choice in choices])
+        slots = self.kind.choice_slots()
         if a.reducing:
-            times = 1
-        flags = self.manager.mask(a, Proposal(still + times * change))
-        same = [not self.kind.change(base, choice) for choice in choices]
-        return self.kind.shaped(flags | np.array(same))
+            at_once = 1
+        times = (
+            _powers(int(slots[-1]) + 1) if at_once is None else [min(at_once, int(slots[-1]) + 1)]
+        )
+        rows = np.concatenate([still + m * change for m in times])
+        flags = self.manager.mask(a, Proposal(rows)).reshape(len(times), -1) & ~nothing
+        if at_once is None:
+            flags = np.stack([_of_slots(f, slots, m) for f, m in zip(flags, times, strict=True)])
+        return self.kind.shaped(flags[np.argmax(flags.sum(axis=1))] | nothing)
 
     # -- trades of the layer's choice, as actions -----------------------------------------------
 
@@ -174,3 +188,15 @@ def _without(proposal: Proposal, row: int) -> Proposal:
 def _hold_row(menu: FloatArray) -> int:
     """The first row that trades nothing; where every row trades, the one that trades least."""
     return int(np.argmin(np.nan_to_num(np.abs(menu), nan=np.inf).sum(axis=1)))
+
+
+def _powers(most: int) -> list[int]:
+    """1, 2, 4, ... and `most`."""
+    return sorted({2**k for k in range(most.bit_length()) if 2**k <= most} | {most})
+
+
+def _of_slots(flags: NDArray[np.bool_], slots: NDArray[np.int64], count: int) -> NDArray[np.bool_]:
+    """The flags of the `count` slots with the most of them; ties to the lowest slot."""
+    open_choices = np.bincount(slots, weights=flags)
+    kept = np.argsort(-open_choices, kind="stable")[:count]
+    return flags & np.isin(slots, kept)

@@ -96,8 +96,8 @@ class RiskConstrainedEnv(
             as if they moved by themselves.
         correction: "auto" enforces; "none" only watches, and leaves action and reward alone.
         masked_action: "replace" an action that the mask ruled out, or "raise" InvalidAction.
-        mask_slots: how many slots of a joint choice a mask reckons with at once; by default all,
-            so that no combination of open choices needs correction.
+        mask_slots: how many slots of a joint choice a mask reckons with at once; by default it
+            closes some, so that no combination of what it leaves open needs correction.
         unsafe_start: a start outside the caps is "keep": kept; "reject": drawn again; "reduce":
             reduced by the layer before the agent's first step.
         carry_state: keep the breaker's state over a reset instead of starting afresh.
