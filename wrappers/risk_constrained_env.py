@@ -50,7 +50,7 @@ _WORDS = {
     "unsafe_start": ("keep", "reject", "reduce"),
 }
 # Starts drawn, or steps taken to reduce one, before an episode cannot begin.
-START_ATTEMPTS = 16
+START_ATTEMPTS = 100
 _VAR = INDEX["var_1d"]
 
 

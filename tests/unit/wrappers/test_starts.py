@@ -1,0 +1,63 @@
+"""An episode that would begin outside a cap: kept, drawn again, or reduced first."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from riskenv.wrappers import InfeasibleStartError
+
+from .joint_envs import DELTA, ManySlots, Slots, constrained
+
+
+def held(env):
+    return sum(abs(lots) for lots in env.unwrapped.held.values())
+
+
+def test_a_start_outside_a_cap_is_kept_unless_told_otherwise():
+    env = constrained(Slots, start=1000.0)
+    env.reset(seed=0)
+    assert held(env) == 1000.0
+    assert "gross_delta" in env.assessment.breached
+
+
+def test_a_start_outside_a_cap_is_drawn_again_and_the_seed_still_decides():
+    starts = []
+    for _ in range(2):
+        env = constrained(Slots, start="drawn", unsafe_start="reject")
+        row = []
+        for seed in range(12):
+            env.reset(seed=seed)
+            assert held(env) <= DELTA
+            row.append(held(env))
+        starts.append(row)
+    assert starts[0] == starts[1]
+    assert len(set(starts[0])) > 1
+    kept = constrained(Slots, start="drawn")
+    kept.reset(seed=0)
+    assert held(kept) > DELTA  # that seed was one to draw again
+
+
+def test_where_every_start_is_outside_it_says_so():
+    env = constrained(Slots, start=1000.0, unsafe_start="reject")
+    with pytest.raises(InfeasibleStartError, match="still outside gross_delta"):
+        env.reset(seed=0)
+
+
+def test_a_start_outside_a_cap_is_reduced_before_the_agent_acts():
+    env = constrained(Slots, start=900.0, unsafe_start="reduce")
+    _, info = env.reset(seed=0)
+    assert held(env) <= DELTA
+    assert env.unwrapped.day > 0
+    assert "executed_action" not in info
+    assert env.last_decision is None
+    assert env.state.rung < 2
+    env.step(np.array([3, 3]))
+    inside = constrained(Slots, start=200.0, unsafe_start="reduce")
+    inside.reset(seed=0)
+    assert (held(inside), inside.unwrapped.day) == (200.0, 0)
+
+
+def test_a_start_that_no_action_reduces_says_so():
+    env = constrained(ManySlots, start=90_000.0, unsafe_start="reduce")
+    with pytest.raises(InfeasibleStartError, match="'reduce', and after 100 attempts"):
+        env.reset(seed=0)
