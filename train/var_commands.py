@@ -34,9 +34,12 @@ def register(app: typer.Typer) -> None:
         ] = False,
         out: Annotated[Path, typer.Option(help="folder for what is produced")] = Path("runs/var"),
         tail: Annotated[
-            float, typer.Option(help="of --pnl: tail probability, 0.01 for 99 % VaR")
-        ] = 0.01,
-        level: Annotated[float, typer.Option(help="of --pnl: level of each test")] = 0.05,
+            float | None,
+            typer.Option(help="of --pnl: tail probability, 0.01 for 99 % VaR (default: 0.01)"),
+        ] = None,
+        level: Annotated[
+            float | None, typer.Option(help="of --pnl: level of each test (default: 0.05)")
+        ] = None,
         vix: Annotated[
             Path | None,
             typer.Option(help="of --study: VIX closes, a CSV as Cboe or FRED writes it"),
@@ -62,8 +65,13 @@ def register(app: typer.Typer) -> None:
 
         if (pnl is None) != study:
             raise UserError("var backtest: give either --pnl FILE or --study")
+        of_study = {"--vix": vix, "--config": config, "--fixing": fixing or None}
+        of_pnl = {"--tail": tail, "--level": level}
+        for name, value in (of_study if pnl is not None else of_pnl).items():
+            if value is not None:
+                raise UserError(f"{name}: is of {'--study' if pnl is not None else '--pnl'}")
         if pnl is not None:
-            _own(pnl, out, tail, level)
+            _own(pnl, out, 0.01 if tail is None else tail, 0.05 if level is None else level)
         else:
             _study(out, vix, config, fixing)
 
@@ -167,19 +175,20 @@ def _print_findings(
 
     judged = [r for r in results if r.method != CONTROL]
     controls = [r for r in results if r.method == CONTROL]
-    console.print(f"{sum(r.passed for r in judged)} of {len(judged)} results pass", highlight=False)
+    passed = sum(r.verdict == "pass" for r in judged)
+    console.print(f"{passed} of {len(judged)} results pass", highlight=False)
     for r in judged:
-        if not r.passed:
+        if r.verdict == "fail":
             console.print(
                 f"  {r.underlying} {r.book}, {r.method}: {r.diagnosis}",
                 soft_wrap=True,
                 highlight=False,
             )
-    kept = [f"{r.underlying} {r.book}" for r in controls if r.passed]
+    rest = [f"{r.underlying} {r.book} ({r.verdict})" for r in controls if r.verdict != "fail"]
     which = ", in sample" if fixing else ""
     console.print(
-        f"control, a VaR that never changes{which}: rejected in {len(controls) - len(kept)} of "
-        f"{len(controls)}" + (f"; not for {', '.join(kept)}" if kept else ""),
+        f"control, a VaR that never changes{which}: rejected in {len(controls) - len(rest)} of "
+        f"{len(controls)}" + (f"; not for {', '.join(rest)}" if rest else ""),
         soft_wrap=True,
         highlight=False,
     )
@@ -199,6 +208,7 @@ def _print_findings(
 
 def _results_table(ticker: str, results: list[StudyResult]) -> Any:
     from rich.table import Table
+    from riskenv.train.report_figures import number
 
     table = Table(title=ticker, box=_box(), padding=(0, 0))
     table.add_column("book", no_wrap=True)
@@ -215,14 +225,14 @@ def _results_table(ticker: str, results: list[StudyResult]) -> Any:
             r.method,
             f"{t.exceptions}",
             f"{t.days}",
-            f"{t.coverage.p_value:.1%}",
-            f"{t.independence.p_value:.1%}",
-            f"{t.conditional_coverage.p_value:.1%}",
-            "" if shortfall is None else f"{shortfall.statistic:.2f}",
-            "" if shortfall is None else f"{shortfall.p_value:.1%}",
+            number(t.coverage.p_value, 1, percent=True),
+            number(t.independence.p_value, 1, percent=True),
+            number(t.conditional_coverage.p_value, 1, percent=True),
+            "" if shortfall is None else number(shortfall.statistic, 2),
+            "" if shortfall is None else number(shortfall.p_value, 1, percent=True),
             f"{r.worst_250} {light.zone}{times}",
-            f"{t.quantile_loss:.2f}",
-            "pass" if r.passed else "fail",
+            number(t.quantile_loss, 2),
+            r.verdict,
         )
     return table
 

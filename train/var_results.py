@@ -49,17 +49,16 @@ class StudyResult:
     worst_year_exceptions: int
 
     @property
-    def passed(self) -> bool:
-        """Neither conditional coverage nor the shortfall is rejected; Unknown is no pass."""
-        return passes(self.tests)
+    def verdict(self) -> str:
+        """ "fail" where conditional coverage or the shortfall is rejected, else "pass"; "unknown"
+        without a day to test."""
+        return verdict_of(self.tests)
 
     @property
     def diagnosis(self) -> str:
-        """What rejected, and where it comes from, in words; "" of a result that passed."""
-        if self.passed:
+        """What rejected, and where it comes from, in words; "" of a result that did not fail."""
+        if self.verdict != "fail":
             return ""
-        if not self.tests.days:
-            return "no day is known"
         tests, expected = self.tests, self.tests.tail_probability * self.tests.days
         found = []
         if tests.coverage.verdict == "rejected":
@@ -73,18 +72,29 @@ class StudyResult:
         if tests.exceptions > expected:
             found.append(f"{self.worst_year_exceptions} in {self.worst_year}")
         elif self.at_var:
-            found.append(f"{self.at_var} days at VaR itself, no more to lose")
-        if passes(self.factor_tests):
+            days = "day" if self.at_var == 1 else "days"
+            found.append(f"{self.at_var} {days} at VaR itself, no more to lose")
+        if verdict_of(self.factor_tests) == "pass":
             found.append("P&L by the scenarios' own rule passes")
         return "; ".join(found)
 
 
-def passes(tests: VarBacktest) -> bool:
-    """Whether neither conditional coverage nor the shortfall test rejects, and both are known."""
+def verdict_of(tests: VarBacktest) -> str:
+    """ "pass", "fail" or "unknown", by conditional coverage and the shortfall test together.
+
+    Example:
+        >>> calm = np.tile([1.0, -1.0], 500)
+        >>> verdict_of(backtest(calm, np.full(1000, -2.0)))     # no exception where ten are due
+        'fail'
+        >>> verdict_of(backtest(calm * np.nan, np.full(1000, -2.0)))
+        'unknown'
+    """
     verdicts = [tests.conditional_coverage.verdict]
     if tests.shortfall is not None:
         verdicts.append(tests.shortfall.verdict)
-    return all(verdict == "not rejected" for verdict in verdicts)
+    if "rejected" in verdicts:
+        return "fail"
+    return "unknown" if "unknown" in verdicts else "pass"
 
 
 def judge(
@@ -201,7 +211,7 @@ def csv_text(
                 r.worst_light.zone,
                 "" if r.worst_light.multiplier is None else f"{r.worst_light.multiplier:.2f}",
                 f"{t.quantile_loss:.4f}", f.exceptions, f"{f.conditional_coverage.p_value:.4f}",
-                f"{f.shortfall.p_value:.4f}", "pass" if r.passed else "fail", r.diagnosis,
+                f"{f.shortfall.p_value:.4f}", r.verdict, r.diagnosis,
             ]
         )  # fmt: skip
     return out.getvalue()

@@ -228,8 +228,14 @@ def test_a_var_that_never_changes_is_rejected_when_the_times_change(config, days
     )
     results = judge(made, config, config.judged_from, datetime.date(2008, 12, 31))
     controls = [r for r in results if r.method == CONTROL]
-    assert all(not r.passed and "too many" in r.diagnosis for r in controls)
-    assert sum(r.passed for r in results if r.method != CONTROL) >= 3 * 5
+    assert all(r.verdict == "fail" and "too many" in r.diagnosis for r in controls)
+    assert sum(r.verdict == "pass" for r in results if r.method != CONTROL) >= 3 * 5
+
+
+def test_without_a_day_before_the_span_the_control_is_unknown_and_not_rejected(config, days):
+    early = replace(days, pnl=np.where(np.isnan(days.pnl), 0.0, np.nan))
+    results = judge(early, config, datetime.date(2001, 1, 3), LAST)
+    assert {(r.verdict, r.diagnosis) for r in results} == {("unknown", "")}
 
 
 @pytest.mark.parametrize(
