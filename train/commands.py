@@ -1,4 +1,4 @@
-"""`riskenv demo` and `riskenv soak`."""
+"""`riskenv demo`, `riskenv soak` and `riskenv study-events`."""
 
 from __future__ import annotations
 
@@ -108,6 +108,75 @@ def register(app: typer.Typer) -> None:
         if not tally.passed:
             errors.print(f"run one world again: riskenv soak --seed {seed} --world K")
             raise typer.Exit(1)
+
+    @app.command("study-events")
+    def study_events(
+        prices: Annotated[Path, typer.Option(help="parquet or CSV: ticker, Date, Close")],
+        earnings: Annotated[Path, typer.Option(help="parquet or CSV: symbol, date, release_time")],
+        out: Annotated[Path, typer.Option(help="CSV to write")] = Path("runs/study_events.csv"),
+        config: Annotated[
+            Path | None, typer.Option(help="YAML in place of the shipped study_events.yaml")
+        ] = None,
+    ) -> None:
+        """Short strangles on single stocks: reduced before earnings, not at all, on other days."""
+        from rich.console import Console
+        from rich.progress import Progress
+        from riskenv.train.stock_history import STUDY_YAML, StudyConfig, read_table, stock_history
+        from riskenv.train.study_events import study, write_csv
+
+        from riskenv.config import load_config
+
+        settings = load_config(StudyConfig, STUDY_YAML if config is None else config)
+        console = Console()
+        if not console.is_terminal:
+            console = Console(width=120)
+        with Progress(console=console) as bar:
+            task = bar.add_task("volatilities")
+
+            def advance(done: int, total: int, what: str) -> None:
+                bar.update(task, completed=done, total=total, description=what)
+
+            history = stock_history(
+                read_table(prices, ("ticker", "Date", "Close")),
+                read_table(earnings, ("symbol", "date", "release_time")),
+                settings,
+            )
+            rows = study(history, settings, advance)
+            bar.update(task, completed=bar.tasks[0].total, description="done")
+        write_csv(rows, out)
+        _print_study(console, settings, history, rows)
+        console.print(f"written: {out}", soft_wrap=True)
+
+
+def _print_study(console: Any, config: Any, history: Any, rows: Any) -> None:
+    """The table of the events study."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(
+        title=f"earnings study: {len(history.tickers)} stocks, {config.span[0]} to "
+        f"{config.span[1]}, {len(history.news):,} announcements",
+        box=box.SIMPLE,
+        caption="% of the capital. 'without': no events. 'placebo': the layer reduces on shuffled "
+        f"dates, mean of {config.placebos} calendars; jumps stay on the true ones.",
+    )
+    names = ("premium size", "layer", "return", "worst day", "99 % ES", "forced", "their cost",
+             "all costs", "premium/y", "forgone/y", "ES cut", "cut/forgone")  # fmt: skip
+    for name in names:
+        table.add_column(name, justify="left" if name == "layer" else "right")
+    for row in rows:
+        ratio = row.es_cut_per_premium
+        table.add_row(
+            f"{row.premium_size:g}",
+            row.arm,
+            f"{row.total_return:.1%}",
+            *(f"{x:.2%}" for x in (row.worst_day, row.es_99)),
+            f"{row.forced_trades:,.0f}",
+            *(f"{x:.2%}" for x in (row.forced_cost, row.cost, row.premium, row.premium_forgone)),
+            f"{row.es_cut:.3%}",
+            f"{ratio:.3f}" if ratio == ratio else "-",
+        )
+    console.print(table)
 
 
 def _print_soak(console: Any, tally: Any, seconds: float) -> None:
