@@ -14,7 +14,8 @@ from riskenv.train.stock_history import (
     shuffled,
     stock_history,
 )
-from riskenv.train.study_events import WITH, WITHOUT, Quotes, rows_of, run_arm, study, write_csv
+from riskenv.train.study_events import WITH, WITHOUT, rows_of, run_arm, study, write_csv
+from riskenv.train.study_quotes import Quotes
 
 from riskenv.config import ConfigError, load_config
 from riskenv.instruments import Instrument, InstrumentTable
