@@ -144,6 +144,11 @@ def _study(out: Path, vix: Path | None, path: Path | None, fixing: bool) -> None
             prices, config, last, lambda done, total: bar.update(task, completed=done, total=total)
         )
     results = judge(days, config, first, last)
+    if not any(r.tests.days for r in results):
+        raise UserError(
+            f"--vix: no day of {first} to {last} has VIX and a window of it behind it; give a file "
+            "that covers it"
+        )
     console.print(
         f"P&L of {first} to {last}, configuration {config.digest[:12]}, "
         f"{config.var.tail_probability:.0%} tail, tests at {config.level:.0%}",

@@ -125,3 +125,11 @@ def test_wrong_options_are_refused_in_words(riskenv_command, tmp_path, arguments
     code, _, err = riskenv_command(*arguments)
     assert code == 2
     assert words in err
+
+
+def test_a_study_without_any_vix_says_what_to_give(riskenv_command):
+    """The bundled VIX begins in 2014."""
+    code, out, err = riskenv_command("--study", "--fixing")
+    assert code == 2
+    assert "--vix: no day of 2001-01-02 to 2006-12-31 has VIX" in err
+    assert "pass" not in out
