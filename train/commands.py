@@ -158,10 +158,12 @@ def _print_study(console: Any, config: Any, history: Any, rows: Any) -> None:
         f"{config.span[1]}, {len(history.news):,} announcements",
         box=box.SIMPLE,
         caption="% of the capital. 'without': no events. 'placebo': the layer reduces on shuffled "
-        f"dates, mean of {config.placebos} calendars; jumps stay on the true ones.",
+        f"dates, mean of {config.placebos} calendars; jumps stay on the true ones. "
+        "'net sold': time value sold less bought back, a year; 'forgone': what of it 'without' had "
+        "more; 'a unit': ES cut over forgone.",
     )
     names = ("premium size", "layer", "return", "worst day", "99 % ES", "forced", "their cost",
-             "all costs", "premium/y", "forgone/y", "ES cut", "cut/forgone")  # fmt: skip
+             "costs", "net sold", "forgone", "ES cut", "a unit")  # fmt: skip
     for name in names:
         table.add_column(name, justify="left" if name == "layer" else "right")
     for row in rows:
