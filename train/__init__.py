@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from riskenv.train.adapter import OptionsEnvAdapter
     from riskenv.train.book import TradeReport
     from riskenv.train.env_config import EnvConfig
+    from riskenv.train.lagrangian import LagrangianCallback
+    from riskenv.train.off_policy import ExecutedActionReplayBuffer
     from riskenv.train.options_env import OptionsTradingEnv
     from riskenv.train.policies import HoldPolicy, RandomPolicy, ShortStranglePolicy
 
 __all__ = [
     "EnvConfig",
+    "ExecutedActionReplayBuffer",
     "HoldPolicy",
+    "LagrangianCallback",
     "OptionsEnvAdapter",
     "OptionsTradingEnv",
     "RandomPolicy",
@@ -29,7 +33,9 @@ __all__ = [
 
 _HOME = {
     "EnvConfig": "env_config",
+    "ExecutedActionReplayBuffer": "off_policy",
     "HoldPolicy": "policies",
+    "LagrangianCallback": "lagrangian",
     "OptionsEnvAdapter": "adapter",
     "OptionsTradingEnv": "options_env",
     "RandomPolicy": "policies",

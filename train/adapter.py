@@ -43,7 +43,8 @@ class OptionsEnvAdapter(Adapter):
         return base.preview_all() if base.convention == "discrete" else None
 
     def encode(self, env: Any, trades: NDArray[np.float64], proposed: Any) -> Any | None:
-        """An action that trades exactly this, or None where no action does.
+        """An action that trades exactly this, or None where no action does; of shares, which a
+        joint choice has in steps, it may trade fewer.
 
         Args:
             env: the env.
@@ -59,8 +60,8 @@ class OptionsEnvAdapter(Adapter):
             rows = np.flatnonzero((base.preview_all() == wanted).all(axis=1))
             return int(rows[0]) if len(rows) else None
         action = _encode_slots(base, base.slot_sizes, wanted, proposed)
-        # Never trusted: what is returned trades exactly what was asked.
-        if action is None or not np.array_equal(base.preview(action), wanted):
+        # Never trusted: what is returned trades what was asked, or fewer shares.
+        if action is None or not _is_it_or_fewer_shares(base, base.preview(action), wanted):
             return None
         return action
 
@@ -104,12 +105,19 @@ def _encode_slots(
     tickers = base.table.underlying_index
     for u in range(sizes.tickers):
         rows = np.flatnonzero(tickers == u)
-        of_ticker = lots[u * SLOTS_PER_UNDERLYING : (u + 1) * SLOTS_PER_UNDERLYING]
-        split = _split(base, sizes, u, rows, wanted[rows], float(hints[u]), of_ticker)
+        split = _split(base, sizes, u, rows, wanted[rows], float(hints[u]))
         if split is None:
             return None
-        shares[u], fraction[u] = split
+        shares[u], fraction[u], of_ticker = split
+        lots[u * SLOTS_PER_UNDERLYING : (u + 1) * SLOTS_PER_UNDERLYING] = of_ticker
     return sizes.action(lots, shares, fraction)
+
+
+def _is_it_or_fewer_shares(
+    base: OptionsTradingEnv, trades: NDArray[np.float64], wanted: NDArray[np.float64]
+) -> bool:
+    fewer = (trades * wanted >= 0.0) & (np.abs(trades) <= np.abs(wanted)) & (base.table.kind == 0)
+    return bool(((trades == wanted) | fewer).all())
 
 
 def _split(
@@ -119,24 +127,37 @@ def _split(
     rows: NDArray[np.int64],
     wanted: NDArray[np.float64],
     hint: float,
-    lots: NDArray[np.float64],
-) -> tuple[float, float] | None:
-    """Fill the lots of one ticker's slots; (its shares, its closing fraction), or None where no
-    fraction leaves the rest within reach of the slots."""
+) -> tuple[float, float, NDArray[np.float64]] | None:
+    """(one ticker's shares, its closing fraction, the lots of its slots), or None where no fraction
+    leaves the rest within reach of the slots."""
     held = base.quantity[rows]
     slots = base.slot_rows[u * SLOTS_PER_UNDERLYING : (u + 1) * SLOTS_PER_UNDERLYING] - rows[0]
     reach = np.bincount(slots, minlength=len(rows)) * float(sizes.max_lots)
     reach[0] = np.inf  # an underlying sorts before its options
+    smaller: tuple[float, float] | None = None
     for fraction in _fractions(sizes, held, wanted, hint):
         rest = wanted - closing_trades(held, fraction, True)
-        if (np.abs(rest) > reach).any() or not sizes.in_shares(float(rest[0])):
+        shares = sizes.writable_shares(float(rest[0]))
+        if (np.abs(rest) > reach).any() or shares is None:
             continue
-        for i, slot in enumerate(slots):
-            # Two slots may be one contract: the first takes what it can, the next the rest.
-            lots[i] = np.clip(rest[slot], -sizes.max_lots, sizes.max_lots)
-            rest[slot] -= lots[i]
-        return float(rest[0]), fraction
-    return None
+        if shares == rest[0]:
+            return shares, fraction, _by_slot(sizes, slots, rest)
+        smaller = smaller or (shares, fraction)
+    if smaller is None:
+        return None
+    rest = wanted - closing_trades(held, smaller[1], True)
+    return *smaller, _by_slot(sizes, slots, rest)
+
+
+def _by_slot(
+    sizes: SlotSizes, slots: NDArray[np.int64], rest: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(12,) lots of each slot: of two slots of one contract the first takes what it can."""
+    lots, left = np.zeros(len(slots)), rest.copy()
+    for i, slot in enumerate(slots):
+        lots[i] = np.clip(left[slot], -sizes.max_lots, sizes.max_lots)
+        left[slot] -= lots[i]
+    return lots
 
 
 def _fractions(

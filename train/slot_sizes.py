@@ -54,9 +54,9 @@ class SlotSizes(ABC):
     def writable(self, fraction: float) -> float | None:
         """The closing fraction as an action carries it; None where none does."""
 
-    def in_shares(self, shares: float) -> bool:
-        """Whether an action trades exactly so many shares of an underlying."""
-        return abs(shares) <= self.max_shares
+    @abstractmethod
+    def writable_shares(self, shares: float) -> float | None:
+        """Shares of an underlying as an action carries them, or fewer; None where none does."""
 
     def _refuse(self, action: Any, allowed: str) -> ValueError:
         return ValueError(f"action: got {action!r}; allowed: {allowed} of shape {self.space.shape}")
@@ -96,6 +96,9 @@ class BoxSizes(SlotSizes):
     def writable(self, fraction: float) -> float | None:
         return float(np.float32(fraction))
 
+    def writable_shares(self, shares: float) -> float | None:
+        return shares if abs(shares) <= self.max_shares else None
+
 
 class MultiDiscreteSizes(SlotSizes):
     """Choices: 0 to 2k of a slot are -k to +k lots, k = max_lots; of an underlying as many even
@@ -107,6 +110,8 @@ class MultiDiscreteSizes(SlotSizes):
         >>> lots[0].item(), shares.tolist(), fraction.tolist()
         (2.0, [-25.0], [0.5])
     """
+
+    space: spaces.MultiDiscrete
 
     def __init__(self, config: EnvConfig, tickers: int) -> None:
         super().__init__(config, tickers)
@@ -137,6 +142,7 @@ class MultiDiscreteSizes(SlotSizes):
     def writable(self, fraction: float) -> float | None:
         return fraction if fraction in CLOSE_FRACTIONS else None
 
-    def in_shares(self, shares: float) -> bool:
-        step = self.max_shares / self.max_lots
-        return super().in_shares(shares) and bool(np.rint(np.rint(shares / step) * step) == shares)
+    def writable_shares(self, shares: float) -> float | None:
+        sizes = np.rint(np.arange(self.max_lots + 1) * (self.max_shares / self.max_lots))
+        fewer = sizes[np.searchsorted(sizes, abs(shares), side="right") - 1]
+        return float(np.copysign(fewer, shares))

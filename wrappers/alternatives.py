@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,7 @@ from riskenv.projection import Proposal
 FloatArray = NDArray[np.float64]
 
 # Trades of the layer's own choice that are put to `encode` before known actions are taken.
-ENCODE_ATTEMPTS = 6
+ENCODE_ATTEMPTS = 3
 # What a decision says where nothing that it was offered would do.
 _FLAWS = frozenset(("least_violating", "flatten_unresolved"))
 
@@ -140,24 +141,27 @@ class Alternatives:
         if trades is None:
             return None
         wanted = self.manager.propose(a, trades)
-        for _ in range(ENCODE_ATTEMPTS):
-            best = self.manager.what_if(state, a, wanted)
-            if not best.changed:  # passes by itself, or nothing else is known
+        nothing = np.zeros_like(trades)
+        for attempt in range(ENCODE_ATTEMPTS):
+            if attempt == 0 and not a.reducing and len(wanted.trades) > 1:
+                row = 1  # the nearest that was found; whether it may pass is seen below
+            else:
+                row = self.manager.what_if(state, a, wanted).row
+            if row == wanted.asked:  # passes by itself, or nothing else is known
                 choice = self._decide(state, a, [asked], Proposal(trades[None, :]))
                 return None if choice.flawed else choice
-            forced = np.zeros_like(trades) if wanted.forced is None else wanted.forced[best.row]
-            action = brought_in(self.kind.space, self.adapter.encode(env, best.trades, asked))
+            trade = wanted.trades[row]
+            forced = nothing if wanted.forced is None else wanted.forced[row]
+            action = brought_in(self.kind.space, self.adapter.encode(env, trade, asked))
             if action is not None:
                 done = self.preview(env, a, action)
                 # A part that was forced is known only of the very trade that it was part of.
-                if not forced.any() or np.array_equal(done, best.trades):
-                    rows = Proposal(
-                        np.stack([trades, done]), 0, np.stack([np.zeros_like(forced), forced])
-                    )
+                if not forced.any() or np.array_equal(done, trade):
+                    rows = Proposal(np.stack([trades, done]), 0, np.stack([nothing, forced]))
                     choice = self._decide(state, a, [asked, action], rows)
                     if not choice.flawed:
                         return choice
-            wanted = _without(wanted, best.row)
+            wanted = _without(wanted, row)
         return None
 
     def _known(
@@ -169,8 +173,25 @@ class Alternatives:
         # A fallback that trades is a reduction, and wholly the layer's doing.
         closing = [self.preview(env, a, choice) for choice in fallbacks]
         forced = [np.zeros_like(trades[0]) for _ in trades] + closing
-        proposal = Proposal(np.stack(trades + closing), 0, np.stack(forced))
-        return self._decide(state, a, actions + fallbacks, proposal)
+        actions, trades = actions + fallbacks, trades + closing
+        if a.reducing:
+            reduction = self.manager.what_if(state, a, Proposal(np.stack(closing))).trades
+            for action in self._after(env, reduction, trades[0], asked):
+                actions.append(action)
+                trades.append(self.preview(env, a, action))
+                forced.append(reduction)
+        return self._decide(state, a, actions, Proposal(np.stack(trades), 0, np.stack(forced)))
+
+    def _after(
+        self, env: Any, reduction: FloatArray, request: FloatArray, asked: Any
+    ) -> Iterator[Any]:
+        """Actions that do a reduction and then the request, or half of it."""
+        if np.isfinite(request).all():
+            for rest in (request, np.trunc(0.5 * request)):
+                encoded = self.adapter.encode(env, reduction + rest, asked)
+                action = brought_in(self.kind.space, encoded)
+                if action is not None:
+                    yield action
 
     def _decide(
         self, state: BreakerState, a: Assessment, actions: list[Any], proposal: Proposal

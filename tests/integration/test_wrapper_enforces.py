@@ -201,7 +201,8 @@ def test_no_decision_actively_breaches_a_cap(convention, ask, span):
     assert result.passed
     assert flagged == []
     assert intervened > 0  # the layer was needed
-    assert result.steps_with_trade >= 3  # and did not just forbid everything
+    # And it did not just forbid everything; a book taken to its caps waits after a crash.
+    assert result.steps_with_trade >= 2
 
 
 @pytest.mark.parametrize(("convention", "ask"), [("box", random_box), ("discrete", sell_straddles)])

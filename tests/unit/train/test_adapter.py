@@ -73,12 +73,16 @@ def test_what_no_action_trades_is_none(market):
     assert menu.risk_adapter.encode(menu, np.ones(len(menu.table)), 0) is None
 
 
-def test_a_joint_choice_has_no_size_between_its_steps(market):
+@pytest.mark.parametrize(("shares", "done"), [(34, 33), (66, 33), (-99, -67), (20, 0), (900, 100)])
+def test_between_its_steps_a_joint_choice_trades_fewer_shares(market, shares, done):
     env = OptionsTradingEnv("multidiscrete", market=market, config=CONFIG)
     env.reset(seed=0)
     trades = np.zeros(len(env.table))
-    trades[np.flatnonzero(env.table.kind == 0)[0]] = 34.0  # between 33 and 67 of 100
-    assert env.risk_adapter.encode(env, trades, None) is None
+    row = np.flatnonzero(env.table.kind == 0)[0]
+    trades[row] = shares
+    encoded = env.risk_adapter.encode(env, trades, None)
+    trades[row] = done
+    assert np.array_equal(env.preview(encoded), trades)
 
 
 @pytest.mark.parametrize("wrong", [[0.5] * 28, [7] * 28, [0] * 27, [-1] + [0] * 27, ["1"] * 28])
