@@ -44,7 +44,8 @@ if TYPE_CHECKING:
     from riskenv.reasons import Alert, Reason
     from riskenv.reduction import ReductionPlan
     from riskenv.sessions import CalendarRangeError, Sessions
-    from riskenv.var_calculator import VarConfig, VarReport, historical_var
+    from riskenv.var_calculator import VarReport, historical_var
+    from riskenv.var_config import VarConfig
 
 _HOME = {
     "Alert": "reasons",
@@ -91,7 +92,7 @@ _HOME = {
     "ScopeCaps": "limits",
     "Sessions": "sessions",
     "UnknownDays": "event_window",
-    "VarConfig": "var_calculator",
+    "VarConfig": "var_config",
     "VarReport": "var_calculator",
     "Verdict": "decision",
     "aggregate_greeks": "portfolio_greeks",

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from riskenv.book_rows import Rows, gross_sum
 from riskenv.compilation import inline, jit
-from riskenv.measures import GAP, GREEKS, GROSS, INDEX, LINEAR, MEASURES
+from riskenv.measures import GAP, GREEKS, GROSS, INDEX, LINEAR, MEASURES, STRESS
 from riskenv.portfolio_greeks import add_scaled, book_sums
-from riskenv.tails import Tails, tails_of
+from riskenv.tails import BookTails, book_tails_of, scratch_of
 
 FloatArray = NDArray[np.float64]
 
@@ -44,9 +44,8 @@ def measure_book(quantity, orders, rows, P, where, tails, interval, base_pnl):  
         for s in range(fill.size):
             if not fill[s] >= 0.0:  # a NaN stays
                 base_pnl[s] += fill[s]
-    worst = np.empty(max(1, tails.counts.max()))
-    every = np.ones(tails.counts.size, np.bool_)
-    tails_of(base_pnl, tails, every, worst, _FIRST_TAIL, interval[LOW])
+    every = np.ones(2 * tails.counts.size, np.bool_)
+    book_tails_of(base_pnl, tails, every, scratch_of(tails), _FIRST_TAIL, interval[LOW])
     interval[HIGH, _FIRST_TAIL:_FIRST_GROSS] = interval[LOW, _FIRST_TAIL:_FIRST_GROSS]
 
 
@@ -64,11 +63,12 @@ def measure(  # type: ignore[no-untyped-def]
         P: (R, S) per-contract scenario P&L; where: (n,) the row in it of each instrument.
         book: of `rows.books`, beside the whole one, that the trades belong to; 0 = none.
         before: (2, K) measures of the book; base_pnl: (S,) its scenario P&L.
-        tails: where the tail measures lie among the scenarios (`riskenv.tails.Tails`).
-        wanted: (H,) horizons to look at; VaR and ES of the rest are NaN after a trade.
+        tails: where the tail measures lie among the scenarios (`riskenv.tails.BookTails`).
+        wanted: (2H,) horizons to look at for VaR and ES, then for stress; the rest are NaN after
+            a trade.
     """
     pnl = np.empty(base_pnl.size)
-    worst = np.empty(max(1, tails.counts.max()))
+    scratch = scratch_of(tails)
     tail = np.empty(before.shape[1])
     legs = np.empty(trades.shape[1], np.int64)
     horizons = tails.counts.size
@@ -84,15 +84,20 @@ def measure(  # type: ignore[no-untyped-def]
             continue
         _net(rows, book, before, trades[a], legs[:count], change[a], after[a])
         _gross(rows, book, before, trades[a], legs[:count], change[a], after[a])
-        for b in range(horizons + 1):
-            if b < horizons and not wanted[b]:
+        for b in range(2 * horizons + 1):
+            if b <= horizons:
+                looked_at = b == horizons or wanted[b]
+                start, stop = tails.blocks[b], tails.blocks[b + 1]
+            else:
+                looked_at = wanted[b - 1]
+                start, stop = tails.stress[b - horizons - 1], tails.stress[b - horizons]
+            if not looked_at or start == stop:
                 continue
-            start, stop = tails.blocks[b], tails.blocks[b + 1]
             pnl[start:stop] = base_pnl[start:stop]
             for i in legs[:count]:
                 add_scaled(P[where[i], start:stop], trades[a, i], pnl[start:stop])
-        tails_of(pnl, tails, wanted, worst, _FIRST_TAIL, tail)
-        for j in range(_FIRST_TAIL, _FIRST_TAIL + 2 * horizons + 1):
+        book_tails_of(pnl, tails, wanted, scratch, _FIRST_TAIL, tail)
+        for j in range(_FIRST_TAIL, _FIRST_GROSS):
             after[a, LOW, j] = after[a, HIGH, j] = tail[j]
             change[a, LOW, j] = change[a, HIGH, j] = tail[j] - before[LOW, j]
 
@@ -283,7 +288,7 @@ class Book(NamedTuple):
     where: NDArray[np.int64]
     interval: FloatArray
     base_pnl: FloatArray
-    tails: Tails
+    tails: BookTails
     low: FloatArray
     high: FloatArray
     quantity: FloatArray
@@ -346,8 +351,15 @@ def judge(book, strategy, wanted, trades, closing, after, flags):  # type: ignor
     )  # fmt: skip
 
 
-# Rows of `MEASURES` that say how much a book may lose, capped or not.
-TAIL_RISKS = [INDEX["es_1d"], INDEX["gap_loss"]]
+def tail_risks(tails: BookTails) -> list[int]:
+    """Rows of `MEASURES` that say how much a book may lose, capped or not: the expected shortfall
+    and the worst gap, where there is a history, and the worst stress, where there is a grid."""
+    rows = [INDEX["es_1d"], INDEX[GAP[0]]] if tails.blocks[-1] > 0 else []
+    return rows + [INDEX[name] for name in _stress_in_use(tails)[:1]]
+
+
+def _stress_in_use(tails: BookTails) -> list[str]:
+    return [name for name, size in zip(STRESS, np.diff(tails.stress), strict=True) if size]
 
 
 def lowers_risk(
@@ -356,16 +368,17 @@ def lowers_risk(
     low: FloatArray,
     high: FloatArray,
     warn: float,
-    has_tails: bool,
+    risks: list[int],
 ) -> NDArray[np.bool_]:
     """(A,) whether going from `before` to `after` lowers risk: by risk, not by side of a trade.
 
-    Neither the expected shortfall nor the worst gap loss rises, no capped measure ends above
-    max(before, warn) of its cap, and one of these strictly falls. Anything Unknown: False.
+    None of `risks` rises, no capped measure ends above max(before, warn) of its cap, and one of
+    these strictly falls. Anything Unknown: False.
 
     Args:
         before: (2, K) or (A, 2, K); after: (A, 2, K).
-        has_tails: whether there are scenarios; without them only the caps are looked at.
+        risks: measures that say how much the book may lose, capped or not (`tail_risks`); without
+            any only the caps are looked at.
     """
     capped = np.isfinite(low) | np.isfinite(high)
     # An uncapped measure that nothing computes (VaR without a history) is no obstacle.
@@ -373,8 +386,8 @@ def lowers_risk(
     used_after = used_of(after[..., capped], low[capped], high[capped])
     quiet = np.asarray((used_after <= np.maximum(used_before, warn)).all(axis=1))
     lower = (used_after < used_before).any(axis=1)
-    if has_tails:
-        tail_before, tail_after = before[..., LOW, TAIL_RISKS], after[:, LOW, TAIL_RISKS]
+    if risks:
+        tail_before, tail_after = before[..., LOW, risks], after[:, LOW, risks]
         quiet &= (tail_after >= tail_before).all(axis=1)
         lower |= (tail_after > tail_before).any(axis=1)
     return quiet & lower
@@ -415,4 +428,5 @@ def _used(interval, low, high, out):  # type: ignore[no-untyped-def]
             out[a, j] = most
 
 
-assert MEASURES[_FIRST_TAIL + 6] == GAP[0]  # tails_of writes the gap last
+# book_tails_of writes the gap and then the stress.
+assert MEASURES[_FIRST_TAIL + 6 : _FIRST_GROSS] == GAP + STRESS

@@ -8,18 +8,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import Book
+from riskenv.admissibility import Book, tail_risks
 from riskenv.book_rows import Rows
 from riskenv.circuit_breaker import Rung
 from riskenv.gap_risk_monitor import EventWindow
 from riskenv.instruments import InstrumentTable
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
-from riskenv.measures import ACCOUNT, LINEAR, TAIL, point
+from riskenv.measures import ACCOUNT, HORIZONS, INDEX, STRESS, TAIL, point
 from riskenv.portfolio import Portfolio
 from riskenv.reasons import Alert
 from riskenv.risk_matrices import RiskMatrices
-from riskenv.tails import Tails
+from riskenv.tails import BookTails
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -65,7 +65,7 @@ class Assessment:
     strategy_books: dict[str, int]
     matrices: RiskMatrices
     base_pnl: FloatArray
-    tails: Tails
+    tails: BookTails
     blocked: BoolArray
     entry_blocked: BoolArray
     least: FloatArray
@@ -145,12 +145,18 @@ class Assessment:
 
     @cached_property
     def deciding(self) -> BoolArray:
-        """(H,) horizons that a verdict depends on: those with a cap, and the first, which says
-        whether a trade reduces."""
-        tails = self.capped[len(LINEAR) : len(LINEAR) + len(TAIL)].reshape(-1, 2)
-        deciding = np.asarray(tails.any(axis=1))
-        deciding[0] = True
-        return deciding
+        """(2H,) horizons that a verdict depends on, of VaR and ES and then of stress: those with a
+        cap, and those that say whether a trade reduces."""
+        capped = self.capped.copy()
+        capped[self.tail_risks] = True
+        var, stress = INDEX[TAIL[0]], INDEX[STRESS[0]]
+        tails = capped[var : var + len(TAIL)].reshape(-1, 2).any(axis=1)
+        return np.concatenate([tails, capped[stress : stress + len(HORIZONS)]])
+
+    @cached_property
+    def tail_risks(self) -> list[int]:
+        """Measures that say how much the book may lose, capped or not."""
+        return tail_risks(self.tails)
 
     @cached_property
     def pending(self) -> FloatArray:
@@ -167,5 +173,5 @@ class Assessment:
 
     @property
     def has_tails(self) -> bool:
-        """Whether there are scenarios at all."""
-        return len(self.base_pnl) > 0
+        """Whether there are scenarios of VaR or of a jump."""
+        return bool(self.tails.blocks[-1] > 0)

@@ -13,7 +13,7 @@ from riskenv.factor_history import FactorHistory
 from riskenv.gap_risk_monitor import GapRiskMonitor
 from riskenv.limits import RiskLimits
 from riskenv.sessions import Sessions
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 
 def configuration_digest(

@@ -174,9 +174,10 @@ def _tails_of_legs(a: Assessment, legs: NDArray[np.int64]) -> TailBlocks | None:
     gap = float(a.low[INDEX[GAP[0]]])
     if not a.has_tails or not (np.isfinite(low).any() or np.isfinite(gap)):
         return None
+    end = a.tails.blocks[-1]
     return TailBlocks(
-        pnl=a.matrices.P[a.matrices.rows[legs]],
-        base_pnl=a.base_pnl,
+        pnl=np.ascontiguousarray(a.matrices.P[:, :end][a.matrices.rows[legs]]),
+        base_pnl=a.base_pnl[:end],
         blocks=a.tails.blocks,
         counts=a.tails.counts,
         p=a.tails.p,
@@ -269,13 +270,15 @@ def _plan(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
             k = exposures.shape[1] + INDEX[name] - len(LINEAR)
             if not broken[k]:
                 reach_low[k] = before[k]
+    end = a.tails.blocks[-1]
+    pnl = np.ascontiguousarray(a.matrices.P[:, :end][a.matrices.rows]) if a.has_tails else None
     return plan_reduction(
-        held, exposures, a.matrices.P[a.matrices.rows] if a.has_tails else None,
-        before=before, base_pnl=a.base_pnl, low=reach_low, high=reach_high,
-        target_low=target_low, target_high=target_high, cost=lot_cost(a.market, limits.correction),
-        kind=table.kind, ticker=table.underlying_index, expiry=table.expiry,
-        multiplier=table.multiplier, blocks=a.tails.blocks, counts=a.tails.counts,
-        tail_probability=a.tails.p, hedges=_hedges(a), buys=_protection(a), least=a.least,
+        held, exposures, pnl, before=before, base_pnl=a.base_pnl[:end], low=reach_low,
+        high=reach_high, target_low=target_low, target_high=target_high,
+        cost=lot_cost(a.market, limits.correction), kind=table.kind,
+        ticker=table.underlying_index, expiry=table.expiry, multiplier=table.multiplier,
+        blocks=a.tails.blocks, counts=a.tails.counts, tail_probability=a.tails.p,
+        hedges=_hedges(a), buys=_protection(a), least=a.least,
     )  # fmt: skip
 
 

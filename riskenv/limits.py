@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from riskenv.config import Config
 from riskenv.expiry_buckets import EXPIRY_BUCKETS
 from riskenv.margin import MarginRule
-from riskenv.measures import ACCOUNT, GAP, GROSS, MEASURES, ONE_SIDED, TAIL
+from riskenv.measures import ACCOUNT, GAP, GROSS, MEASURES, ONE_SIDED, STRESS, TAIL
 from riskenv.order_limits import OrderLimits
 from riskenv.quote_rules import QuoteRules
 
@@ -53,8 +53,9 @@ class ScopeCaps(Config):
 class Caps(ScopeCaps):
     """Caps on the whole book: those of `ScopeCaps`, and losses, each in currency.
 
-    var and es over 1, 3 and 5 sessions, gap_loss over the scheduled jumps, day_loss since the
-    session before, drawdown from the high-water mark.
+    var and es over 1, 3 and 5 sessions, gap_loss over the scheduled jumps, stress over the stress
+    grids in use (`VarConfig.stress`) with 1, 3 and 5 sessions of decay, day_loss since the session
+    before, drawdown from the high-water mark.
     """
 
     var_1d: float | None = _Cap
@@ -64,6 +65,9 @@ class Caps(ScopeCaps):
     var_5d: float | None = _Cap
     es_5d: float | None = _Cap
     gap_loss: float | None = _Cap
+    stress_1d: float | None = _Cap
+    stress_3d: float | None = _Cap
+    stress_5d: float | None = _Cap
     day_loss: float | None = _Cap
     drawdown: float | None = _Cap
 
@@ -84,6 +88,7 @@ _OF_EQUITY = frozenset(
         "margin",
         *TAIL,
         *GAP,
+        *STRESS,
         *ACCOUNT,
     }
 )

@@ -28,19 +28,21 @@ GREEKS = (
 LINEAR = (*GREEKS, "beta_delta")
 TAIL = ("var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d")
 GAP = ("gap_loss",)
+# The worst over the stress grids in use, with the decay of a horizon: as TAIL, by horizon.
+STRESS = ("stress_1d", "stress_3d", "stress_5d")
 # Sums of sizes, whatever the side: convex in the book, and capped from above only.
 GROSS = ("gross_delta", "gross_dollar_delta", "notional", "contracts", "margin")
 # What the account already lost: no trade changes these, so they drive the rung and never a verdict.
 ACCOUNT = ("day_loss", "drawdown")
 
-MEASURES = LINEAR + TAIL + GAP + GROSS
+MEASURES = LINEAR + TAIL + GAP + STRESS + GROSS
 # Measures that may be capped within a scope: a ticker, an expiry bucket, a strategy.
 SCOPED = LINEAR + GROSS
 INDEX = {name: j for j, name in enumerate(MEASURES)}
 HORIZONS = (1, 3, 5)
 
 # Measures whose bad side is only the negative one.
-ONE_SIDED = frozenset(("theta", *TAIL, *GAP, *ACCOUNT))
+ONE_SIDED = frozenset(("theta", *TAIL, *GAP, *STRESS, *ACCOUNT))
 
 
 def utilisation(

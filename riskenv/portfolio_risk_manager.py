@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from riskenv.admissibility import heaviest, measure_book, used_of
 from riskenv.assessment import Assessment
@@ -41,19 +41,21 @@ from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, U
 from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
-from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, TAIL
+from riskenv.measures import GAP, HORIZONS, INDEX, STRESS, TAIL
 from riskenv.order_decision import send
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
+from riskenv.proxies import with_proxies
 from riskenv.quote_quality import NOT_COMPUTABLE
 from riskenv.reduction import ReductionPlan
 from riskenv.risk_matrices import MatrixCache
-from riskenv.scenarios import ScenarioSet, historical_scenarios
+from riskenv.scenario_set import book_tails, scenario_set, variance_filter_of
+from riskenv.scenarios import ScenarioSet
 from riskenv.selection import allowed_rows, evaluate, replacement
 from riskenv.sessions import Sessions
-from riskenv.tails import Tails
-from riskenv.var_calculator import VarConfig, VarReport, tail_count
+from riskenv.var_calculator import VarReport, recorded_var
+from riskenv.var_config import VarConfig
 
 FloatArray = NDArray[np.float64]
 
@@ -73,8 +75,9 @@ class PortfolioRiskManager:
         cache_bytes: memory for the matrices of past instants.
 
     Raises:
-        ConfigError: a tail measure is capped and there is no history, or an event rule hedges the
-            gap and there is no cap on it.
+        ConfigError: a tail measure is capped and there is no history, a stress and there is no grid
+            of its horizon; a proxy or a GARCH parameter is missing; or an event rule hedges the gap
+            and there is no cap on it.
     """
 
     def __init__(
@@ -94,19 +97,15 @@ class PortfolioRiskManager:
         self.sessions = sessions
         self.history = history
         self.var = var or VarConfig()
+        # What scenarios are drawn from; the history itself is what is told and saved.
+        self._factors = None if history is None else with_proxies(history, self.var.proxies)
         self.monitor = GapRiskMonitor(
             events, event_policy or EventPolicy(), sessions, sectors, unknown_days
         )
         self._layouts: dict[tuple[str, ...], Layout] = {}
-        if history is None:
-            for where in ("caps", "of_equity"):
-                for name in (*TAIL, *GAP):
-                    cap = getattr(getattr(limits, where), name)
-                    if cap is not None:
-                        raise ConfigError(
-                            f"{where}.{name}: got {cap}; a tail cap needs a factor history to "
-                            "compute the measure from (history=...)"
-                        )
+        self._refuse_unknowable_caps()
+        if self._factors is not None:
+            variance_filter_of(self.var, self._factors.underlyings)
         for rule in self.monitor.policy.rules:
             if rule.hedges and limits.caps.gap_loss is None and limits.of_equity.gap_loss is None:
                 raise ConfigError(
@@ -116,6 +115,22 @@ class PortfolioRiskManager:
         self._sizes_due = SizesDue()
         self._cache_bytes = cache_bytes
         self._cache = MatrixCache(self._scenarios_at, cache_bytes)
+
+    def _refuse_unknowable_caps(self) -> None:
+        """Refuse caps on what nothing given can tell."""
+        stressed = dict(zip(STRESS, self.var.stress.horizons, strict=True))
+        for where in ("caps", "of_equity"):
+            for name in (*TAIL, *GAP, *STRESS):
+                cap = getattr(getattr(self.limits, where), name)
+                if cap is not None and not stressed.get(name, self.history is not None):
+                    needs = (
+                        "a stress cap needs a grid with a scenario of that horizon "
+                        "(var.stress: span, grid or crises)"
+                        if name in STRESS
+                        else "a tail cap needs a factor history to compute the measure from "
+                        "(history=...)"
+                    )
+                    raise ConfigError(f"{where}.{name}: got {cap}; {needs}")
 
     @cached_property
     def config_digest(self) -> str:
@@ -139,11 +154,14 @@ class PortfolioRiskManager:
         )
 
     def _scenarios_at(self, now: int) -> ScenarioSet | None:
-        if self.history is None:
-            return None
-        jumps = self.monitor.window(now, self.history.underlyings).jumps
-        past = self.monitor.past_moves(now, self.history)
-        return historical_scenarios(self.history, self.sessions, now, self.var, jumps, past)
+        history = self._factors
+        if history is None:
+            if not any(self.var.stress.horizons):
+                return None
+            return scenario_set(None, self.sessions, now, self.var)
+        jumps = self.monitor.window(now, history.underlyings).jumps
+        past = self.monitor.past_moves(now, history)
+        return scenario_set(history, self.sessions, now, self.var, jumps, past)
 
     # -- assess ---------------------------------------------------------------------------------
 
@@ -173,7 +191,7 @@ class PortfolioRiskManager:
 
         matrices = self._cache.matrices(market)
         scenarios = self._cache.scenarios(market.now)
-        tails = self._tails(scenarios)
+        tails = book_tails(scenarios, self.var, self.history is not None)
         layout = self._layout(market.table.underlyings)
         X = matrices.X[matrices.rows]
         rows, blocked = self._rows(portfolio, market, X, layout)
@@ -181,8 +199,6 @@ class PortfolioRiskManager:
         base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
         measure_book(portfolio.quantity, portfolio.orders, rows, matrices.P, matrices.rows, tails,
                      interval, base_pnl)  # fmt: skip
-        if scenarios is None:
-            interval[:, len(LINEAR) : len(LINEAR) + len(TAIL) + len(GAP)] = np.nan
 
         tickers = market.table.underlyings
         window = self.monitor.window(market.now, tickers)
@@ -220,16 +236,6 @@ class PortfolioRiskManager:
             rows, layout.strategies, matrices, base_pnl, tails, blocked, entry_blocked, least,
             self.limits,
         )  # fmt: skip
-
-    def _tails(self, scenarios: ScenarioSet | None) -> Tails:
-        """Where the tail measures lie among the scenarios."""
-        p = self.var.tail_probability
-        if scenarios is None:
-            blocks = np.zeros(len(HORIZONS) + 2, dtype=np.int64)
-            return Tails(blocks, np.ones(len(HORIZONS), np.int64), p)
-        sizes = np.diff(scenarios.bounds)[: len(HORIZONS)]
-        counts = [tail_count(int(size), p) for size in sizes]
-        return Tails(scenarios.bounds, np.array(counts, dtype=np.int64), p)
 
     def _layout(self, underlyings: tuple[str, ...]) -> Layout:
         if underlyings not in self._layouts:
@@ -351,21 +357,45 @@ class PortfolioRiskManager:
 
     # -- reports --------------------------------------------------------------------------------
 
-    def var_report(self, a: Assessment) -> VarReport:
-        """VaR of the held book against its limits (before any event tightening)."""
+    def var_report(self, a: Assessment, recorded_pnl: ArrayLike | None = None) -> VarReport:
+        """VaR of the held book against its limits (before any event tightening).
+
+        Args:
+            recorded_pnl: (N,) recorded P&L of the portfolio a session, oldest first; its VaR is
+                reported beside that of the book, and the status is that of the worse.
+        """
         var = a.before[[INDEX[f"var_{h}d"] for h in HORIZONS]]
         es = a.before[[INDEX[f"es_{h}d"] for h in HORIZONS]]
+        stress = a.before[[INDEX[name] for name in STRESS]]
         limit = -self.limits.bounds(a.equity)[0][[INDEX[f"var_{h}d"] for h in HORIZONS]]
-        return VarReport(var, es, limit, self.limits.warn, self.var.tail_probability, a.day_loss)
+        p = self.var.tail_probability
+        recorded = None
+        if recorded_pnl is not None:
+            recorded = recorded_var(recorded_pnl, p, self.var.window, self.var.min_scenarios)
+        return VarReport(
+            var, es, limit, self.limits.warn, p, a.day_loss, stress, self._worst_stress(a), recorded
+        )
 
-    def report(self, a: Assessment) -> dict[str, Any]:
-        """The four systems' output: "greeks", "var", "events", and the rung. JSON-ready."""
+    def _worst_stress(self, a: Assessment) -> str | None:
+        """The name of the stress scenario in which the book loses most; None where none does."""
+        scenarios = self._cache.scenarios(a.market.now)
+        pnl = a.base_pnl[a.tails.stress[0] :]
+        if scenarios is None or not len(pnl) or not pnl.min() < 0.0:
+            return None
+        return scenarios.stress[int(pnl.argmin())]
+
+    def report(self, a: Assessment, recorded_pnl: ArrayLike | None = None) -> dict[str, Any]:
+        """The four systems' output: "greeks", "var", "events", and the rung. JSON-ready.
+
+        Args:
+            recorded_pnl: as of `var_report`.
+        """
         gap = INDEX["gap_loss"]
         held = a.table.underlying_index[a.portfolio.quantity != 0.0]
-        gap_pnl = a.base_pnl[a.tails.blocks[-2] :] if len(a.base_pnl) else np.zeros(0)
+        gap_pnl = a.base_pnl[a.tails.blocks[-2] : a.tails.blocks[-1]]
         return {
             "greeks": aggregate_greeks(a.portfolio, a.market).to_dict(),
-            "var": self.var_report(a).to_dict(),
+            "var": self.var_report(a, recorded_pnl).to_dict(),
             "events": self.monitor.report(
                 a.market.now,
                 float(a.before[gap]),
@@ -393,7 +423,7 @@ class PortfolioRiskManager:
             book_sums(held, a.matrices.X, a.matrices.rows, delta)
             if held.any() and ticker in scenarios.underlyings:
                 row = scenarios.underlyings.index(ticker)
-                factor = scenarios.spot_factor[row, scenarios.bounds[-2] :]
+                factor = scenarios.spot_factor[row, slice(*a.tails.blocks[-2:])]
                 hedges.append(-delta[0] * a.market.spot[u] * (factor - 1.0))
         return hedges
 

@@ -41,6 +41,7 @@ from riskenv.pricing.quadrature import collocation, gauss_legendre
 from riskenv.scenarios import (
     AmericanTerms,
     ScenarioSet,
+    counted,
     option_block,
     price_now,
     scenario_inputs,
@@ -107,7 +108,10 @@ def fast_pnl_matrix(
         scenarios.spot_factor, scenarios.vol_factor, scenarios.bounds, scenarios.years, tolerance,
         matrix, bound, fell_back,
     )  # fmt: skip
-    for i in np.flatnonzero(table.american & known):
+    american = np.flatnonzero(table.american & known)
+    matrix[american] = 0.0
+    counted(matrix, scenarios)
+    for i in american:
         # The engine's own error is about 1e-5 of spot: closer to it than that means nothing.
         row = american_pnl(
             AmericanTerms.of(market, int(i), float(scale[i])), scenarios, int(ticker[i]),
@@ -328,6 +332,9 @@ def american_pnl(
         years = terms.years - float(elapsed)
         moved = terms.spot * scenarios.spot_factor[u, block]
         vols = terms.vol * scenarios.vol_factor[u, block]
+        if np.isnan(moved).all():
+            prices[block] = np.nan  # nothing is known of its ticker's moves
+            continue
         error = np.inf
         if len(moved) >= _FEWEST and years > 0.0:
             prices[block], error = _interpolated(terms, moved, vols, years)
@@ -337,7 +344,7 @@ def american_pnl(
         else:
             prices[block] = terms.prices(moved, vols, years)
     now = terms.prices(np.array([terms.spot]), np.array([terms.vol]), terms.years)[0]
-    return terms.scale * (prices - now), terms.scale * worst, fell_back
+    return counted(terms.scale * (prices - now), scenarios), terms.scale * worst, fell_back
 
 
 def _interpolated(

@@ -1,18 +1,16 @@
 """Scenarios: joint moves of spot and volatility, and each instrument's P&L under every one.
 
-Historical simulation: the moves over the last `window` sessions that ended at or before `now`,
-overlapping for horizons above one session, spot and vol of every underlying jointly dated, so
-that their correlation is kept. Volatility moves are relative: each contract's own implied
-volatility is multiplied by the change of its underlying's 30-day volatility. Time decays to the
-same clock position `h` sessions on; a contract that expires by then is worth its intrinsic.
-Prices are full revaluations; dividends and interest over the horizon are left out, and exchange
-rates stay where they are.
+Volatility moves are relative: each contract's own implied volatility is multiplied by the change
+of its underlying's 30-day volatility. Time decays to the same clock position `h` sessions on; a
+contract that expires by then is worth its intrinsic. Prices are full revaluations; dividends and
+interest over the horizon are left out, and exchange rates stay where they are.
+
+How scenarios are drawn: `riskenv.scenario_set`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -21,15 +19,11 @@ from numpy.typing import NDArray
 from riskenv.compilation import jit
 from riskenv.dividends import equivalent_yield
 from riskenv.exposures import pricing_columns
-from riskenv.factor_history import FactorHistory
 from riskenv.instruments import NS_PER_YEAR
 from riskenv.market import Market
-from riskenv.measures import HORIZONS
 from riskenv.pricing.black_scholes import price_given_log_moneyness
 from riskenv.pricing.elementary import exp, log
 from riskenv.quote_quality import DIVIDENDS, FX, RATE, SPOT, VOL, YIELD
-from riskenv.sessions import CalendarRangeError, Sessions
-from riskenv.var_calculator import VarConfig
 
 
 class GapJump(NamedTuple):
@@ -42,15 +36,19 @@ class GapJump(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ScenarioSet:
-    """S scenarios for U underlyings, in blocks: one per horizon, then the gap jumps.
+    """S scenarios for U underlyings, in blocks: one per horizon, then the gap jumps, and then, if
+    there are any, the stress scenarios of each horizon.
 
     Attributes:
-        underlyings: the U tickers.
-        log_return: (U, S) spot move; NaN where the history has none for a ticker.
+        underlyings: the U tickers. Where there is one more row of moves, it is that of any other.
+        log_return: (U, S) spot move; NaN where nothing is known of a ticker.
         spot_factor: (U, S) exp(log_return).
         vol_factor: (U, S) factor on implied volatility.
         bounds: (B + 1,) first scenario of each block, then S.
         years: (B,) time that passes, in years.
+        fraction: (S,) share of the P&L that counts; None = all of it, everywhere.
+        stress: names of the stress scenarios, which come last.
+        weights: weights of the scenarios of all horizons, adding up to 1 in each; none = equal.
     """
 
     underlyings: tuple[str, ...]
@@ -59,28 +57,13 @@ class ScenarioSet:
     vol_factor: NDArray[np.float64]
     bounds: NDArray[np.int64]
     years: NDArray[np.float64]
+    fraction: NDArray[np.float64] | None = None
+    stress: tuple[str, ...] = ()
+    weights: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     @property
     def size(self) -> int:
         return int(self.bounds[-1])
-
-
-@jit
-def _sum_windows(moves, ends, sessions, out):  # type: ignore[no-untyped-def]
-    """out[u, k] = sum of the `sessions` rows of moves[:, u] that end at ends[k], in order."""
-    for k in range(ends.size):
-        for u in range(moves.shape[1]):
-            total = 0.0
-            for row in range(ends[k] - sessions + 1, ends[k] + 1):
-                total += moves[row, u]
-            out[u, k] = total
-
-
-@jit
-def _exp_all(x, out):  # type: ignore[no-untyped-def]
-    for u in range(x.shape[0]):
-        for s in range(x.shape[1]):
-            out[u, s] = exp(x[u, s])
 
 
 @jit
@@ -235,82 +218,21 @@ def american_full_pnl(terms: AmericanTerms, scenarios: ScenarioSet, u: int) -> N
     prices = np.empty(scenarios.size)
     for b, elapsed in enumerate(scenarios.years):
         block = slice(int(scenarios.bounds[b]), int(scenarios.bounds[b + 1]))
-        prices[block] = terms.prices(
-            terms.spot * scenarios.spot_factor[u, block],
-            terms.vol * scenarios.vol_factor[u, block],
-            terms.years - float(elapsed),
-        )
+        moved = terms.spot * scenarios.spot_factor[u, block]
+        vols = terms.vol * scenarios.vol_factor[u, block]
+        if np.isnan(moved).all():
+            prices[block] = np.nan  # nothing is known of its ticker's moves
+            continue
+        prices[block] = terms.prices(moved, vols, terms.years - float(elapsed))
     now = terms.prices(np.array([terms.spot]), np.array([terms.vol]), terms.years)
-    return np.asarray(terms.scale * (prices - now[0]))
+    return counted(terms.scale * (prices - now[0]), scenarios)
 
 
-def historical_scenarios(
-    history: FactorHistory,
-    sessions: Sessions,
-    now: int,
-    config: VarConfig,
-    jumps: Sequence[GapJump] = (),
-    past_jumps: NDArray[np.float64] | None = None,
-) -> ScenarioSet:
-    """The scenarios as of `now`: nothing dated after it is looked at.
-
-    A horizon with fewer than `config.min_scenarios` usable windows, or one that ends beyond the
-    calendar, gets an empty block, which makes its VaR Unknown. Windows that touch a NaN are
-    skipped for every ticker, so that the joint dating holds.
-
-    Args:
-        past_jumps: (2U, J) more jumps: log spot and then log vol moves of every ticker.
-    """
-    known = int(np.searchsorted(history.times, now, side="right"))
-    moves = np.concatenate([history.log_return[:known], history.log_vol_change[:known]], axis=1)
-    usable_row = np.isfinite(moves).all(axis=1)
-    tickers = len(history.underlyings)
-    blocks: list[NDArray[np.float64]] = []
-    years: list[float] = []
-    for horizon in HORIZONS:
-        elapsed = _elapsed_years(sessions, now, horizon)
-        last = np.arange(max(horizon - 1, known - config.window), known, dtype=np.int64)
-        usable = np.ones(len(last), dtype=bool)
-        for back in range(horizon):
-            usable &= usable_row[last - back]
-        ends = last[usable]
-        if elapsed is None or len(ends) < config.min_scenarios:
-            ends = ends[:0]
-        block = np.empty((2 * tickers, len(ends)))
-        _sum_windows(moves, ends, horizon, block)
-        blocks.append(block)
-        years.append(elapsed or 0.0)
-    block = _jump_block(history.underlyings, jumps)
-    blocks.append(block if past_jumps is None else np.concatenate([block, past_jumps], axis=1))
-    years.append(0.0)
-    joined = np.concatenate(blocks, axis=1)
-    log_return, log_vol = joined[:tickers].copy(), joined[tickers:].copy()
-    spot_factor, vol_factor = np.empty_like(log_return), np.empty_like(log_vol)
-    _exp_all(log_return, spot_factor)
-    _exp_all(log_vol, vol_factor)
-    bounds = np.cumsum([0, *(block.shape[1] for block in blocks)]).astype(np.int64)
-    return ScenarioSet(
-        history.underlyings, log_return, spot_factor, vol_factor, bounds, np.array(years)
-    )
-
-
-def _elapsed_years(sessions: Sessions, now: int, horizon: int) -> float | None:
-    """Calendar time to the same clock position `horizon` sessions on; None beyond the calendar."""
-    try:
-        start, end = sessions.close_after(now, 0), sessions.close_after(now, horizon)
-    except CalendarRangeError:
-        return None
-    return (end - start) / NS_PER_YEAR
-
-
-def _jump_block(underlyings: tuple[str, ...], jumps: Sequence[GapJump]) -> NDArray[np.float64]:
-    block = np.zeros((2 * len(underlyings), len(jumps)))
-    for column, jump in enumerate(jumps):
-        for u, ticker in enumerate(underlyings):
-            if not jump.symbols or ticker in jump.symbols:
-                block[u, column] = jump.log_return
-                block[len(underlyings) + u, column] = jump.log_vol_change
-    return block
+def counted(pnl: NDArray[np.float64], scenarios: ScenarioSet) -> NDArray[np.float64]:
+    """(..., S) P&L of which only the share that counts is left, in place."""
+    if scenarios.fraction is not None:
+        pnl *= scenarios.fraction
+    return pnl
 
 
 def scenario_inputs(
@@ -325,14 +247,16 @@ def scenario_inputs(
     """What each of n instruments is revalued with.
 
     Returns:
-        (n,) whether it is known and its ticker has a history; (n,) row of its ticker in the
+        (n,) whether it is known and its ticker has a row of moves; (n,) row of its ticker in the
         scenarios; (n,) book currency per point of one contract; (7, n) as `pricing_columns` has
         them; (n,) value of its cash dividends.
     """
     table, n = market.table, len(market.table)
     columns = {ticker: u for u, ticker in enumerate(scenarios.underlyings)}
-    covered = np.array([ticker in columns for ticker in table.underlyings], dtype=bool)
-    history_row = np.array([columns.get(t, 0) for t in table.underlyings], dtype=np.int64)
+    others = len(scenarios.log_return) > len(columns)
+    covered = np.array([others or ticker in columns for ticker in table.underlyings], dtype=bool)
+    other = len(columns) if others else 0
+    history_row = np.array([columns.get(t, other) for t in table.underlyings], dtype=np.int64)
     known = (market.unknown_code == 0 if known is None else known) & covered[table.underlying_index]
     ticker = history_row[table.underlying_index]
     scale = table.multiplier * market.tickers[FX][table.underlying_index]
@@ -360,7 +284,8 @@ def pnl_matrix(
         out: (n, S) to write to and return; None = a new one, which for 1,000 x 500 cells may cost
             as much in fresh memory pages as in arithmetic.
 
-    Rows of NaN: the instrument is Unknown, or its ticker has no factor history.
+    Rows of NaN: the instrument is Unknown, or nothing is known of its ticker's moves; parts of NaN:
+    nothing is known of them in some scenarios, such as those of history.
 
     Raises:
         ValueError: `out` has another shape or type, or its rows are not contiguous.
@@ -380,6 +305,8 @@ def pnl_matrix(
         scenarios.years, out,
     )  # fmt: skip
     american = np.flatnonzero(table.american & known)
+    out[american] = 0.0
+    counted(out, scenarios)
     if american.size:
         from riskenv.scenario_grid import american_pnl  # machine code that few books need
 

@@ -13,7 +13,6 @@ from riskenv.admissibility import (
     CLOSES,
     EMPTY,
     SHRINKS,
-    TAIL_RISKS,
     TOUCHES,
     judge,
     lowers_risk,
@@ -24,7 +23,7 @@ from riskenv.circuit_breaker import Rung
 from riskenv.compilation import jit
 from riskenv.event_trades import only_closes, share_still_due, still_due
 from riskenv.market import Market
-from riskenv.measures import GREEKS, HORIZONS, point
+from riskenv.measures import GREEKS, HORIZONS, STRESS, point
 from riskenv.projection import Proposal
 from riskenv.quote_quality import FX, SPOT
 
@@ -34,7 +33,7 @@ BoolArray = NDArray[np.bool_]
 # Currency a lot of what has no known spread.
 UNKNOWN_COST = 1e6
 
-EVERY_HORIZON = np.ones(len(HORIZONS), dtype=np.bool_)
+EVERY_HORIZON = np.ones(len(HORIZONS) + len(STRESS), dtype=np.bool_)
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,10 +161,10 @@ def replacement(
 def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolArray:
     """(A,) non-empty rows that lower risk from `before`, close the book, or close what is due;
     where risk is Unknown, or nothing says how much there is, rows that shrink."""
-    lowers = lowers_risk(before, candidates.interval, a.low, a.high, a.limits.warn, a.has_tails)
+    lowers = lowers_risk(before, candidates.interval, a.low, a.high, a.limits.warn, a.tail_risks)
     seen = a.capped.copy()
-    judged = a.has_tails or bool(seen.any())
-    seen[TAIL_RISKS] |= a.has_tails
+    judged = bool(a.tail_risks) or bool(seen.any())
+    seen[a.tail_risks] = True
     unknown = ~np.isfinite(candidates.interval[..., seen]).all(axis=(1, 2)) | (not judged)
     unknown |= ~np.isfinite(before[..., seen]).all(axis=(-2, -1)) | a.loose
     reduces = candidates.closes | candidates.dutiful | np.where(unknown, candidates.shrinks, lowers)

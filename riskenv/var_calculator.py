@@ -9,32 +9,14 @@ ES = min(0, the mean of the worst weight-p of outcomes, the last atom counted in
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field
+from numpy.typing import ArrayLike, NDArray
 
 from riskenv.canonical import number
 from riskenv.compilation import jit
-from riskenv.config import Config
-
-
-class VarConfig(Config):
-    """How VaR is computed.
-
-    Attributes:
-        window: sessions of history that scenarios are drawn from.
-        min_scenarios: fewer usable scenarios than this make VaR Unknown; a tail of 1 % needs 100
-            to hold a single observation.
-        tail_probability: p, literal.
-    """
-
-    window: int = Field(default=500, ge=100, le=5000)
-    min_scenarios: int = Field(default=250, ge=100)
-    tail_probability: float = Field(default=0.01, gt=0.0, lt=0.5)
-
 
 # The slack keeps 5 of 500 from becoming 6 when 5 / 500 rounds to just below 0.01.
 _WEIGHT_SLACK = 1e-9
@@ -102,6 +84,40 @@ def historical_var(pnl: NDArray[np.float64], tail_probability: float = 0.01) -> 
     return float(var), float(shortfall)
 
 
+def recorded_var(
+    pnl: ArrayLike, tail_probability: float = 0.01, window: int = 500, least: int = 250
+) -> float:
+    """VaR of a recorded series of P&L, such as a portfolio's by session, <= 0.
+
+    It says what the positions of the past have lost, whatever is held now: no trade changes it, so
+    it is reported beside the VaR of the book and never stands behind a verdict.
+
+    Args:
+        pnl: (N,) P&L, currency, oldest first; losses are negative. NaN = not known.
+        window: of which so many are looked at, the latest.
+        least: fewer than this make it Unknown.
+
+    Returns:
+        NaN where too few are recorded or one of those looked at is NaN.
+
+    Raises:
+        ValueError: a series that is no (N,) array, or what `historical_var` refuses.
+
+    Example:
+        >>> recorded_var(np.arange(-250.0, 250.0))
+        -246.0
+        >>> recorded_var(np.arange(-120.0, 0.0))   # too few
+        nan
+    """
+    series = np.asarray(pnl, dtype=np.float64)
+    if series.ndim != 1:
+        raise ValueError(f"pnl: got shape {series.shape}; allowed: (N,), a P&L a session")
+    latest = series[max(0, len(series) - window) :]
+    if len(latest) < least:
+        return math.nan
+    return historical_var(latest, tail_probability)[0]
+
+
 @dataclass(frozen=True, eq=False)
 class VarReport:
     """VaR of the held book against its limits.
@@ -112,6 +128,9 @@ class VarReport:
         warn: share of a limit that makes the status a warning.
         tail_probability: p.
         current_exposure: min(0, equity - day-start equity - external flows), <= 0.
+        stress: (3,) worst stress with the decay of each horizon, <= 0; NaN = Unknown, or no grid.
+        worst_stress: name of the scenario of the worst of these; None = none loses.
+        recorded: 1-session VaR of a recorded series of P&L, <= 0, NaN = Unknown; None = no series.
     """
 
     var: NDArray[np.float64]
@@ -120,12 +139,19 @@ class VarReport:
     warn: float
     tail_probability: float
     current_exposure: float
+    stress: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.nan))
+    worst_stress: str | None = None
+    recorded: float | None = None
 
     @property
     def status(self) -> str:
-        """ "unknown", "breached", "warning" or "within_limits", worst first."""
-        losses = np.append(-self.var, -self.current_exposure)
-        limits = np.append(self.limit, self.limit[0])
+        """ "unknown", "breached", "warning" or "within_limits", worst first: of the VaR of the
+        book, of the recorded one, and of what is lost today already."""
+        one_session = [self.current_exposure]
+        if self.recorded is not None:
+            one_session.append(self.recorded)
+        losses = -np.append(self.var, one_session)
+        limits = np.append(self.limit, [self.limit[0]] * len(one_session))
         if np.isnan(losses).any():
             return "unknown"
         if not (losses <= limits).all():
@@ -142,4 +168,7 @@ class VarReport:
             "current_exposure": number(self.current_exposure),
             "status": self.status,
             **{f"es_{key}": number(value) for key, value in zip(keys, self.es, strict=True)},
+            **{f"stress_{key}": number(x) for key, x in zip(keys, self.stress, strict=True)},
+            "worst_stress": self.worst_stress,
+            "recorded_var_1d": None if self.recorded is None else number(self.recorded),
         }

@@ -14,7 +14,7 @@ from riskenv.wrappers.penalties import PenaltyConfig
 from riskenv.config import Config, load_config
 from riskenv.gap_risk_monitor import EventPolicy
 from riskenv.limits import RiskLimits
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 DEMO_YAML = Path(__file__).parent / "configs" / "demo.yaml"
 

@@ -13,7 +13,7 @@ from riskenv.wrappers import RiskConstrainedEnv
 from riskenv.gap_risk_monitor import EventPolicy
 from riskenv.limits import RiskLimits
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 
 def layered_env(

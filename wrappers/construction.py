@@ -17,7 +17,7 @@ from riskenv.gap_risk_monitor import EventPolicy
 from riskenv.limits import RiskLimits
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.sessions import Sessions
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 Source = Mapping[str, Any] | str | Path
 

@@ -42,7 +42,7 @@ from riskenv.limits import RiskLimits
 from riskenv.measures import INDEX
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.sessions import Sessions
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 _WORDS = {
     "correction": ("auto", "none"),

@@ -26,7 +26,7 @@ from riskenv.gap_risk_monitor import EventPolicy, UnknownDays
 from riskenv.limits import RiskLimits
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.sessions import Sessions
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 from riskenv.version import __version__
 
 FORMAT = 1

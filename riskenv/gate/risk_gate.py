@@ -236,10 +236,17 @@ class RiskGate:
         _, assessment = self.manager.assess(self.state, portfolio, market)
         return self.manager.reduction_plan(assessment, shares)
 
-    def report(self, portfolio: Portfolio, market: Market) -> dict[str, Any]:
-        """Greeks, VaR, events and rung of a book, as JSON; changes no state."""
+    def report(
+        self, portfolio: Portfolio, market: Market, recorded_pnl: ArrayLike | None = None
+    ) -> dict[str, Any]:
+        """Greeks, VaR, events and rung of a book, as JSON; changes no state.
+
+        Args:
+            recorded_pnl: (N,) recorded P&L of the portfolio a session, oldest first, whose VaR
+                stands beside that of the book.
+        """
         _, assessment = self.manager.assess(self.state, portfolio, market)
-        return self.manager.report(assessment)
+        return self.manager.report(assessment, recorded_pnl)
 
 
 def _columns(market: Market, trades: Mapping[Instrument, float]) -> NDArray[np.float64]:

@@ -125,9 +125,7 @@ def test_what_cannot_be_drawn_is_refused(given_value, named: str) -> None:
         bootstrap_days(*given_value, np.random.default_rng(0))
 
 
-@pytest.mark.parametrize(
-    ("key", "value"), [("paths", 1), ("mean_block", 0.9), ("window", 5), ("min_days", 0)]
-)
+@pytest.mark.parametrize(("key", "value"), [("paths", 1), ("mean_block", 0.9), ("seed", -1)])
 def test_a_configuration_outside_what_can_be_is_refused(key: str, value: float) -> None:
     with pytest.raises(ConfigError, match=key):
         load_config(BootstrapConfig, {key: value})
@@ -135,13 +133,14 @@ def test_a_configuration_outside_what_can_be_is_refused(key: str, value: float) 
 
 # --- of a factor history --------------------------------------------------------------------------
 
-CONFIG = BootstrapConfig(paths=500, mean_block=5.0, window=300, min_days=200)
+CONFIG = BootstrapConfig(paths=500, mean_block=5.0)
+DAYS = {"window": 300, "min_days": 200}
 
 
 @pytest.mark.parametrize("horizon", [1, 3, 5])
 def test_moves_are_sums_over_jointly_drawn_days_of_the_window(horizon: int) -> None:
     history = a_history()
-    moves = bootstrap_moves(history, 400, horizon, CONFIG, np.random.default_rng(5))
+    moves = bootstrap_moves(history, 400, horizon, CONFIG, np.random.default_rng(5), **DAYS)
     rows = bootstrap_days(300, horizon, 500, 5.0, np.random.default_rng(5))
     recent = np.concatenate([history.log_return, history.log_vol_change], axis=1)[100:]
     assert moves == pytest.approx(recent[rows].sum(axis=1).T, rel=1e-12, abs=1e-15)
@@ -153,8 +152,8 @@ def test_nothing_after_now_changes_anything() -> None:
     returns, vols = history.log_return.copy(), history.log_vol_change.copy()
     returns[350:], vols[350:] = 9.0, np.nan
     later = FactorHistory(("A", "B"), history.times, returns, vols)
-    got = bootstrap_moves(later, 350, 3, CONFIG, np.random.default_rng(5))
-    want = bootstrap_moves(history, 350, 3, CONFIG, np.random.default_rng(5))
+    got = bootstrap_moves(later, 350, 3, CONFIG, np.random.default_rng(5), **DAYS)
+    want = bootstrap_moves(history, 350, 3, CONFIG, np.random.default_rng(5), **DAYS)
     assert got.tobytes() == want.tobytes()
     assert np.abs(got).max() < 1.0
 
@@ -165,23 +164,22 @@ def test_a_day_with_a_gap_in_one_factor_is_drawn_for_none() -> None:
     returns[200] = 5.0
     vols[200, 1] = np.nan
     gap = FactorHistory(("A", "B"), history.times, returns, vols)
-    moves = bootstrap_moves(gap, 400, 5, CONFIG, np.random.default_rng(5))
+    moves = bootstrap_moves(gap, 400, 5, CONFIG, np.random.default_rng(5), **DAYS)
     assert np.isfinite(moves).all()
     assert np.abs(moves).max() < 1.0
     without = FactorHistory(
         ("A", "B"), np.arange(1, 400), np.delete(returns, 200, axis=0), np.delete(vols, 200, axis=0)
     )
-    one_less = CONFIG.model_copy(update={"window": 299})
-    want = bootstrap_moves(without, 399, 5, one_less, np.random.default_rng(5))
+    want = bootstrap_moves(without, 399, 5, CONFIG, np.random.default_rng(5), 299, 200)
     assert moves.tobytes() == want.tobytes()
 
 
 def test_too_little_history_gives_no_paths_and_draws_nothing() -> None:
     source = np.random.default_rng(5)
     before = source.bit_generator.state
-    assert bootstrap_moves(a_history(), 199, 3, CONFIG, source).shape == (4, 0)
+    assert bootstrap_moves(a_history(), 199, 3, CONFIG, source, **DAYS).shape == (4, 0)
     assert source.bit_generator.state == before
-    assert bootstrap_moves(a_history(), 200, 3, CONFIG, source).shape == (4, 500)
+    assert bootstrap_moves(a_history(), 200, 3, CONFIG, source, **DAYS).shape == (4, 500)
 
 
 def test_sums_run_in_the_paths_order() -> None:

@@ -28,7 +28,7 @@ from riskenv import (
 )
 from riskenv.measures import GAP, GROSS, MEASURES, TAIL, utilisation
 from riskenv.projection import closing_trades, radial
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 from ...property.worlds import DAY, FAST, HOUR, NOW, SESSIONS, world
 

@@ -164,4 +164,4 @@ def test_an_equity_beyond_any_float_is_unknown() -> None:
 
 
 def test_measures_are_listed_once() -> None:
-    assert len(set(MEASURES)) == len(MEASURES) == 23
+    assert len(set(MEASURES)) == len(MEASURES) == 26

@@ -10,13 +10,14 @@ import pytest
 from riskenv import Caps, Instrument, InstrumentTable, Portfolio
 from riskenv.exposures import exposures
 from riskenv.risk_matrices import MatrixCache
-from riskenv.scenarios import historical_scenarios, pnl_matrix
+from riskenv.scenario_set import scenario_set
+from riskenv.scenarios import pnl_matrix
 
 from ...property.worlds import DAY, HISTORIES, NOW, SESSIONS, VAR, chain, market_of, world
 
 
 def scenarios_at(now):
-    return historical_scenarios(HISTORIES[0], SESSIONS, now, VAR)
+    return scenario_set(HISTORIES[0], SESSIONS, now, VAR)
 
 
 def same(matrices, market) -> bool:

@@ -22,7 +22,8 @@ from riskenv import (
 )
 from riskenv.measures import MEASURES
 from riskenv.pricing.american import american_price
-from riskenv.scenarios import GapJump, ScenarioSet, historical_scenarios, pnl_matrix
+from riskenv.scenario_set import scenario_set
+from riskenv.scenarios import GapJump, ScenarioSet, pnl_matrix
 
 from ...property.oracle import tail
 from ...property.worlds import DAY, FRESH, HISTORY, NOW, SESSIONS, VAR, YEAR
@@ -269,7 +270,7 @@ def test_the_tails_of_a_mixed_book_are_those_of_the_brute_force() -> None:
         RiskLimits(caps=Caps(es_1d=1e9)), SESSIONS, history=history, var=VAR
     )
     _, a = manager.assess(FRESH, book, market)
-    drawn = historical_scenarios(history, SESSIONS, NOW, VAR, [GapJump((), 0.0, 0.0)])
+    drawn = scenario_set(history, SESSIONS, NOW, VAR, [GapJump((), 0.0, 0.0)])
     assert drawn.years.tolist() == [days * DAY / YEAR for days in HORIZONS]
     pnl = quantity @ brute_force(market, drawn)
     for block, horizon in enumerate((1, 3, 5)):

@@ -1,0 +1,108 @@
+"""Jumps: those of history, and what the term structure of volatility says of one to come."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from riskenv.compilation import jit
+from riskenv.config import Config
+
+
+class HistoryJumps(Config):
+    """Which days of history count as jumps.
+
+    The factor history has closes only, so a day's whole move, from one close to the next, stands
+    in for the overnight part of it: on days of a gap that is the larger part.
+
+    Attributes:
+        sigmas: a day is a jump of all tickers, as they moved together, where the log return of one
+            of them is further from 0 than so many of its own standard deviations.
+        window: sessions of history that are looked at.
+    """
+
+    sigmas: float = Field(default=4.0, ge=2.0, le=50.0)
+    window: int = Field(default=2500, ge=100, le=20_000)
+
+
+@jit
+def _root_mean_squares(moves, out):  # type: ignore[no-untyped-def]
+    """out[u] of the finite moves of column u, summed in order; NaN where there is none."""
+    for u in range(moves.shape[1]):
+        total, count = 0.0, 0
+        for t in range(moves.shape[0]):
+            if abs(moves[t, u]) < np.inf:
+                total += moves[t, u] * moves[t, u]
+                count += 1
+        out[u] = np.sqrt(total / count) if count else np.nan
+
+
+def history_jumps(
+    log_return: NDArray[np.float64], log_vol_change: NDArray[np.float64], rule: HistoryJumps
+) -> NDArray[np.float64]:
+    """The joint moves on days of a jump.
+
+    A day on which a ticker has no move is none. A deviation is that of moves around 0, the jumps
+    among them.
+
+    Args:
+        log_return, log_vol_change: (D, U) moves known by now, oldest first.
+
+    Returns:
+        (2U, J) log spot and then log volatility moves, oldest first.
+
+    Example:
+        >>> quiet = np.full((99, 1), 0.01)
+        >>> moves = np.concatenate([quiet, [[-0.2]]])
+        >>> history_jumps(moves, 2.0 * moves, HistoryJumps()).tolist()
+        [[-0.2], [-0.4]]
+    """
+    spot, vol = log_return[-rule.window :], log_vol_change[-rule.window :]
+    deviation = np.empty(spot.shape[1])
+    _root_mean_squares(np.ascontiguousarray(spot), deviation)
+    joint = np.isfinite(spot).all(axis=1) & np.isfinite(vol).all(axis=1)
+    far = joint & (np.abs(spot) > rule.sigmas * deviation).any(axis=1)
+    return np.ascontiguousarray(np.concatenate([spot[far], vol[far]], axis=1).T)
+
+
+def implied_jump(vol_1: float, years_1: float, vol_2: float, years_2: float) -> float:
+    """The standard deviation of the log jump that two implied volatilities put before the first
+    expiry: j^2 = (vol_1^2 - vol_2^2) / (1 / years_1 - 1 / years_2).
+
+    Both expiries hold the jump, and the volatility beside it is the same for both:
+    vol^2 years = sigma^2 years + j^2 (Dubinsky and Johannes 2006, "Earnings announcements and
+    equity options", section 2.2, the term structure estimator). What a rule of an event takes as
+    its jump (`EventRule.gap_log_return`) is a multiple of it: of a normal jump 2.3 j is exceeded
+    once in a hundred, on the side of the loss.
+
+    Args:
+        vol_1, vol_2: implied volatilities at the money, a year; years_1 < years_2: to expiry, both
+            after the event.
+
+    Returns:
+        j, a log move; NaN where the first volatility is not the higher one: what the jump adds
+        cannot be told from a term structure that rises.
+
+    Raises:
+        ValueError: a volatility that is not above 0, or times out of order.
+
+    Example:
+        >>> sigma, jump = 0.2, 0.08
+        >>> def vol(years): return (sigma**2 + jump**2 / years) ** 0.5
+        >>> round(implied_jump(vol(0.02), 0.02, vol(0.1), 0.1), 12)
+        0.08
+        >>> implied_jump(0.2, 0.02, 0.3, 0.1)
+        nan
+    """
+    for name, vol in (("vol_1", vol_1), ("vol_2", vol_2)):
+        if not 0.0 < vol < math.inf:
+            raise ValueError(f"{name}: got {vol}; allowed: finite and above 0")
+    if not 0.0 < years_1 < years_2 < math.inf:
+        raise ValueError(
+            f"years_1, years_2: got {years_1} and {years_2}; allowed: above 0, the first lower"
+        )
+    extra = vol_1 * vol_1 - vol_2 * vol_2
+    return math.sqrt(extra / (1.0 / years_1 - 1.0 / years_2)) if extra > 0.0 else math.nan
