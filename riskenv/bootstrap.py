@@ -53,7 +53,7 @@ class SeededUniforms:
 
     Example:
         >>> SeededUniforms(1).random((1, 1, 3)).round(4).tolist()
-        [[[0.5665, 0.7458, 0.9711]]]
+        [[[0.5666, 0.7458, 0.971]]]
     """
 
     def __init__(self, seed: int) -> None:

@@ -22,8 +22,8 @@ from riskenv.assessment import Assessment
 from riskenv.canonical import number
 from riskenv.measures import HORIZONS
 from riskenv.portfolio_greeks import add_scaled
-from riskenv.tails import tails_of
-from riskenv.weighted_tail import tail_components
+from riskenv.tails import book_tails_of, samples_of, scratch_of
+from riskenv.weighted_tail import TailComponents, tail_components
 
 FloatArray = NDArray[np.float64]
 
@@ -155,37 +155,48 @@ def risk_contributions(assessment: Assessment) -> RiskContributions:
     var, es = np.full((2, horizons), np.nan)
     component, marginal = np.full((2, 2, horizons, n), np.nan)
     for h in range(horizons):
-        block = slice(int(a.tails.blocks[h]), int(a.tails.blocks[h + 1]))
-        pnl = a.base_pnl[block]
-        if not len(pnl):
+        parts = [
+            (which, _parts_of(a.base_pnl[which], weights, a.tails.p))
+            for which, weights in samples_of(a.tails, h)
+            if len(which)
+        ]
+        if not parts:
             continue
-        # The book's own P&L vector as one instrument: its VaR and ES to the bit, and where they are
-        # found.
-        equal = np.full(len(pnl), 1.0 / len(pnl))
-        tail = tail_components(pnl[None, :], np.ones(1), equal, a.tails.p)
-        var[h], es[h] = tail.var, tail.es
-        if tail.atom < 0:
-            continue
-        at_var = np.zeros(len(pnl))
-        at_var[tail.atom] = 1.0
-        for row, (value, weights) in enumerate(((tail.var, at_var), (tail.es, tail.tail_weights))):
+        for row, (values, name) in enumerate(((var, "var"), (es, "es"))):
+            # The measure is the worse of those of its samples, and NaN if one of them is.
+            found = [getattr(tail, name) for _, tail in parts]
+            values[h] = np.min(found)
+            if np.isnan(values[h]):
+                continue
+            which, tail = parts[int(np.argmin(found))]
+            weights = tail.tail_weights if name == "es" else np.zeros(len(which))
+            if name == "var":
+                weights[tail.atom] = 1.0
             # A measure that min(0, .) holds at zero does not move with a position.
-            moving = weights if value < 0.0 else np.zeros(len(pnl))
-            component[row, h], marginal[row, h] = _weighted(a, block, moving)
+            moving = weights if values[h] < 0.0 else np.zeros(len(which))
+            component[row, h], marginal[row, h] = _weighted(a, which, moving)
     return RiskContributions(
         a.table.symbols, a.table.underlyings, a.table.underlying_index, shown, var, es,
         component[0], component[1], marginal[0], marginal[1],
     )  # fmt: skip
 
 
-def _weighted(a: Assessment, block: slice, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _parts_of(pnl: FloatArray, weights: FloatArray, p: float) -> TailComponents:
+    """The book's own P&L vector as one instrument: its VaR and ES to the bit, and where they are
+    found."""
+    return tail_components(pnl[None, :], np.ones(1), weights, p)
+
+
+def _weighted(
+    a: Assessment, which: NDArray[np.int64], weights: FloatArray
+) -> tuple[FloatArray, FloatArray]:
     """(n,) what each instrument's holding made, and (n,) what one contract made, on average over
-    scenarios of these weights, the working orders at their worst."""
+    these scenarios with these weights, the working orders at their worst."""
     component, marginal = np.zeros((2, len(a.table)))
     held = a.portfolio.quantity != 0.0
     P, rows = a.matrices.P, a.matrices.rows
     for s in np.flatnonzero(weights):
-        contract = P[rows, block.start + s]
+        contract = P[rows, which[s]]
         marginal += weights[s] * contract
         holding = np.zeros(len(contract))
         holding[held] = a.portfolio.quantity[held] * contract[held]
@@ -220,10 +231,10 @@ def incremental_risk(assessment: Assessment, trade: ArrayLike) -> IncrementalRis
     for i in np.flatnonzero(lots):
         add_scaled(a.matrices.P[a.matrices.rows[i]], lots[i], pnl)
     horizons = len(a.tails.counts)
-    before, after = np.empty((2, 2 * horizons + 1))
-    worst, every = np.empty(max(1, int(a.tails.counts.max()))), np.ones(horizons, dtype=bool)
-    tails_of(a.base_pnl, a.tails, every, worst, 0, before)
-    tails_of(pnl, a.tails, every, worst, 0, after)
+    before, after = np.empty((2, 3 * horizons + 1))
+    scratch, every = scratch_of(a.tails), np.ones(2 * horizons, dtype=bool)
+    book_tails_of(a.base_pnl, a.tails, every, scratch, 0, before)
+    book_tails_of(pnl, a.tails, every, scratch, 0, after)
     change, last = after - before, 2 * horizons
     return IncrementalRisk(change[0:last:2], change[1:last:2], after[0:last:2], after[1:last:2])
 

@@ -139,6 +139,35 @@ def _horizon(pnl, tails, h, at, scratch):  # type: ignore[no-untyped-def]
     return var, shortfall
 
 
+def samples_of(
+    tails: BookTails, horizon: int
+) -> list[tuple[NDArray[np.int64], NDArray[np.float64]]]:
+    """The samples whose worse VaR and ES are those of a horizon: the scenarios of each, and their
+    weights. The horizon alone comes first, and with the gap jumps, if these are mixed in, second.
+
+    Args:
+        horizon: 0 for the first.
+
+    Example:
+        >>> tails = BookTails(np.array([0, 2, 3]), np.array([1]), 0.01, np.array([3, 3]),
+        ...                   np.empty(0), np.array([0.4, 0.4, 0.2]), True)
+        >>> [(which.tolist(), weights.tolist()) for which, weights in samples_of(tails, 0)]
+        [([0, 1], [0.5, 0.5]), ([0, 1, 2], [0.4, 0.4, 0.2])]
+    """
+    start, stop = tails.blocks[horizon : horizon + 2].tolist()
+    first, last = tails.blocks[-2:].tolist()
+    alone = np.arange(start, stop)
+    weights = np.full(len(alone), 1.0 / max(len(alone), 1))
+    samples = [(alone, tails.history[start:stop] if len(tails.history) else weights)]
+    if len(tails.mixed):
+        at = start + horizon * (last - first)
+        size = stop - start + last - first
+        samples.append(
+            (np.concatenate([alone, np.arange(first, last)]), tails.mixed[at : at + size])
+        )
+    return samples
+
+
 @jit
 def book_tails_of(pnl, tails, wanted, scratch, first, out):  # type: ignore[no-untyped-def]
     """out[first:] = VaR and ES of each horizon, the worst gap, the worst stress of each horizon.

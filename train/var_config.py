@@ -12,7 +12,7 @@ from riskenv.data.market_config import MarketConfig
 from riskenv.canonical import digest
 from riskenv.config import Config
 from riskenv.filtered_history import FilterConfig
-from riskenv.var_calculator import VarConfig
+from riskenv.var_config import VarConfig
 
 SHIPPED_STUDY = Path(__file__).parent / "configs" / "var_study.yaml"
 

@@ -33,7 +33,8 @@ from riskenv.factor_history import FactorHistory
 from riskenv.filtered_history import VarianceFilter, filter_history
 from riskenv.instruments import NS_PER_YEAR, Instrument, InstrumentTable
 from riskenv.market import Market
-from riskenv.scenarios import ScenarioSet, historical_scenarios, pnl_matrix
+from riskenv.scenario_set import scenario_set
+from riskenv.scenarios import ScenarioSet, pnl_matrix
 from riskenv.var_calculator import historical_var
 from riskenv.weighted_tail import weighted_tail
 
@@ -147,7 +148,7 @@ def forecast_moves(
     Nothing dated after the close is looked at.
     """
     now, tickers = int(market.sessions.closes[day]), len(market.underlyings)
-    plain = historical_scenarios(history, market.future_sessions, now, config.var)
+    plain = scenario_set(history, market.future_sessions, now, config.var)
     one = slice(0, int(plain.bounds[1]))
     ewma = VarianceFilter.ewma(2 * tickers, config.filter.ewma_decay)
     filtered = filter_history(history, now, ewma, config.filter.warm_up)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from riskenv import circuit_breaker, order_window
 from riskenv.alert_sinks import AlertSink, dispatch

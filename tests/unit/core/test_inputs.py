@@ -26,7 +26,7 @@ from riskenv import (
     aggregate_greeks,
     load_config,
 )
-from riskenv.measures import GAP, GROSS, MEASURES, TAIL, utilisation
+from riskenv.measures import GAP, GROSS, MEASURES, STRESS, TAIL, utilisation
 from riskenv.projection import closing_trades, radial
 from riskenv.var_config import VarConfig
 
@@ -195,7 +195,7 @@ def test_which_side_of_a_measure_a_cap_is_on(name: str) -> None:
     low, high = RiskLimits(caps=Caps(**{name: 7.0})).bounds(equity=1.0)
     j = MEASURES.index(name)
     down = -np.inf if name in GROSS else -7.0
-    up = np.inf if name in ("theta", *TAIL, *GAP) else 7.0
+    up = np.inf if name in ("theta", *TAIL, *GAP, *STRESS) else 7.0
     assert (low[j], high[j]) == (down, up)
     others = np.arange(len(MEASURES)) != j
     assert np.isinf(low[others]).all()

@@ -16,15 +16,19 @@ from riskenv import (
     EventPolicy,
     EventRule,
     FactorHistory,
+    Instrument,
     Portfolio,
+    PortfolioRiskManager,
     RiskGate,
+    RiskLimits,
+    VarConfig,
     VarReport,
     canonical,
 )
 from riskenv.gap_risk_monitor import EventWindow, GapRiskMonitor, recommended_action
 from riskenv.measures import MEASURES
 
-from ...property.worlds import DAY, HOUR, NOW, SESSIONS, TODAY, World, world
+from ...property.worlds import DAY, HOUR, NOW, SESSIONS, TODAY, VAR, World, world
 
 CPI = EventRule(event_type="cpi", sessions_before=2, cap_multiplier=0.5, gap_log_return=0.1)
 EARNINGS = EventRule(event_type="earnings", sessions_before=3, reduce=True, gap_log_return=0.15)
@@ -194,6 +198,60 @@ def test_status(var, exposure, status) -> None:
     limits = np.array([3500.0, 6000.0, np.inf])
     report = VarReport(np.array(var), np.array(var), limits, 0.8, 0.01, exposure)
     assert report.status == report.to_dict()["status"] == status
+
+
+@pytest.mark.parametrize(
+    ("recorded", "status"),
+    [
+        (None, "within_limits"), (-2799.0, "within_limits"), (-2801.0, "warning"),
+        (-3501.0, "breached"), (np.nan, "unknown"), (0.0, "within_limits"),
+    ],
+)  # fmt: skip
+def test_status_takes_the_worse_of_the_book_and_of_what_was_recorded(recorded, status) -> None:
+    var = np.array([-2500.0, -4200.0, -5800.0])
+    report = VarReport(var, var, np.array([3500.0, 9e9, 9e9]), 0.8, 0.01, 0.0,
+                       recorded=recorded)  # fmt: skip
+    told = report.to_dict()
+    assert told["status"] == status
+    assert told["var_1d"] == -2500.0
+    want = None if recorded is None or np.isnan(recorded) else recorded
+    assert told["recorded_var_1d"] == want
+
+
+def test_a_recorded_series_counts_in_the_report_and_in_no_verdict() -> None:
+    w = world(3, caps=Caps(var_1d=9e4))
+    _, a = w.assess()
+    plain = w.manager.report(a)["var"]
+    losing = np.concatenate([np.full(500, -2e5), np.full(110, 1.0), np.full(10, -1e5)])
+    told = w.manager.report(a, losing)["var"]
+    assert (plain["status"], plain["recorded_var_1d"]) == ("within_limits", None)
+    assert (told["status"], told["recorded_var_1d"]) == ("breached", -1e5)
+    assert told["var_1d"] == plain["var_1d"]
+    assert w.manager.report(a, losing[-99:])["var"]["status"] == "unknown"  # too few
+    assert w.manager.report(a, [*losing[1:], np.nan])["var"]["status"] == "unknown"
+    assert RiskGate(w.manager, w.state).report(w.portfolio, w.market, losing)["var"] == told
+    with pytest.raises(ValueError, match="a P&L a session"):
+        w.manager.report(a, losing[None])
+
+
+def test_the_worst_stress_is_reported_with_its_name() -> None:
+    w = world(3, held=0)
+    book = np.zeros(len(w.table))
+    book[w.table.index[Instrument("A")]] = 10.0
+    stressed = VarConfig(**{**VAR.model_dump(), "stress": {"crises": True}})
+    manager = PortfolioRiskManager(
+        RiskLimits(caps=Caps()), SESSIONS, history=w.manager.history, var=stressed
+    )
+    told = replace(w, manager=manager).with_book(book)
+    report = manager.report(told.assess()[1])["var"]
+    assert report["worst_stress"] == "1987-10-19 2d"
+    fall = 224.84 / 298.08 - 1.0
+    assert report["stress_3d"] == pytest.approx(10.0 * w.market.spot[0] * fall)
+    assert report["stress_1d"] > report["stress_3d"] == report["stress_5d"]
+    flat = manager.report(replace(w, manager=manager).assess()[1])["var"]
+    assert (flat["worst_stress"], flat["stress_1d"]) == (None, 0.0)
+    none = w.manager.report(w.assess()[1])["var"]
+    assert (none["worst_stress"], none["stress_1d"]) == (None, None)
 
 
 J = np.array
