@@ -36,6 +36,12 @@ class RiskObservation:
 
     Raises:
         ConfigError: the space is neither a flat Box of floats nor a Dict without a "risk".
+
+    Example:
+        >>> from riskenv.limits import Caps
+        >>> limits = RiskLimits(caps=Caps(delta=500.0, var_1d=1e4))
+        >>> RiskObservation(spaces.Box(-1.0, 1.0, (3,)), limits).names
+        ('headroom_delta', 'headroom_var_1d', 'var_to_limit', 'rung', 'time_to_event')
     """
 
     def __init__(self, space: spaces.Space[Any], limits: RiskLimits) -> None:

@@ -45,6 +45,12 @@ class StepInfo:
 
     Args:
         limits: whose caps cost something.
+
+    Example:
+        >>> from riskenv.limits import Caps
+        >>> info = StepInfo(RiskLimits(caps=Caps(delta=500.0, vega=900.0)))
+        >>> info.cost_names, info.costs(np.array([0.9, 1.25])).tolist()
+        (('delta', 'vega'), [0.0, 0.25])
     """
 
     KEYS = (

@@ -129,6 +129,19 @@ def test_processes_normalisation_evaluation_and_checkpoints(tmp_path):
         envs.close()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("convention", ["discrete", "multidiscrete", "box"])
+def test_torchrl_s_wrapper_finds_its_specs_kept(convention):
+    # Seconds to import, for this test alone.
+    from torchrl.envs.libs.gym import GymWrapper
+    from torchrl.envs.utils import check_env_specs
+
+    env = GymWrapper(make(convention, monitor=False), device="cpu")
+    env.set_seed(0)
+    check_env_specs(env)
+    assert env.rollout(10).batch_size == (10,)
+
+
 class _CtrlC:
     """Interrupts, as a user would, in the middle of a rollout."""
 
