@@ -305,10 +305,13 @@ _POINTS = 12
 _FEWEST = 24
 # The bound is the largest difference from the engine at the checked points times the first, and
 # the second of spot more, for the engine's own steps between one volatility and the next.
-_SAFETY, _ENGINE_STEPS = 4.0, 1e-6
+_SAFETY, _ENGINE_STEPS = 4.0, 2e-6
 # Where a block is checked: Gauss nodes interpolate worst at the ends, of the volatilities; moves
 # between the lowest (0) and the highest (1), closest together where exercise is closest.
 _CHECKED_MOVES = np.array([0.0, 0.2, 0.5, 1.0])
+# And where a wide range of moves hides it between these: in so many bins of volatility, the
+# scenario with the largest premium of those that wait, which is the one closest to exercise.
+_CHECKED_SCENARIOS = 8
 
 
 def american_pnl(
@@ -317,7 +320,8 @@ def american_pnl(
     """P&L of one American option in every scenario, its error bound, and whether a block fell back.
 
     The reference is `riskenv.scenarios.american_full_pnl`. The bound is measured and not proved:
-    four times the largest difference from the engine where the interpolation is worst.
+    four times the largest difference from the engine where the interpolation is worst, at the
+    ends of the range and next to exercise.
 
     Args:
         u: row of the ticker in the scenarios.
@@ -357,18 +361,37 @@ def _interpolated(
     checked = np.tile(low + (high - low) * _CHECKED_MOVES, 2)
     check_vols = np.repeat([vols.min(), vols.max()], len(_CHECKED_MOVES))
     spots, all_vols = np.append(moved, checked), np.append(vols, check_vols)
-    prices = np.empty(len(spots))
+    prices, european = np.empty((2, len(spots)))
     fits = _interpolated_prices(
         spots, all_vols, terms.rate - terms.carries(spots, years), terms.strike, years, terms.rate,
         terms.sign, gauss_legendre(_VOL_NODES)[0], gauss_legendre(_YIELD_NODES)[0],
         collocation(COARSE.nodes, COARSE.quadrature, _POINTS),
-        workspace(COARSE.nodes, COARSE.quadrature), prices,
+        workspace(COARSE.nodes, COARSE.quadrature), european, prices,
     )  # fmt: skip
     if not fits:
         return prices[: len(moved)], np.inf
-    exact = terms.prices(checked, check_vols, years)
-    missed = float(np.abs(prices[len(moved) :] - exact).max())
-    return prices[: len(moved)], _SAFETY * missed + _ENGINE_STEPS * terms.spot
+    scenarios = slice(0, len(moved))
+    near = _closest_to_exercise(terms, moved, vols, prices[scenarios], european[scenarios])
+    checks = np.append(np.arange(len(moved), len(spots)), near)
+    exact = terms.prices(spots[checks], all_vols[checks], years)
+    missed = float(np.abs(prices[checks] - exact).max())
+    return prices[scenarios], _SAFETY * missed + _ENGINE_STEPS * terms.spot
+
+
+def _closest_to_exercise(
+    terms: AmericanTerms,
+    moved: FloatArray,
+    vols: FloatArray,
+    prices: FloatArray,
+    european: FloatArray,
+) -> NDArray[np.int64]:
+    """Of each bin of volatility, the scenario that does not exercise and has most of a premium."""
+    premium = prices - european
+    waits = prices > np.maximum(terms.sign * (moved - terms.strike), 0.0)
+    rows = np.flatnonzero(waits & (premium > 1e-9 * terms.spot))
+    rows = rows[np.argsort(vols[rows], kind="stable")]
+    bins = np.array_split(rows, min(_CHECKED_SCENARIOS, len(rows))) if len(rows) else []
+    return np.array([part[np.argmax(premium[part])] for part in bins], dtype=np.int64)
 
 
 @jit
@@ -388,9 +411,10 @@ def _lagrange(nodes, low, high, at, out):  # type: ignore[no-untyped-def]
 @jit
 def _interpolated_prices(  # type: ignore[no-untyped-def]
     spot, vol, dividend_yield, strike, years, rate, sign, vol_nodes, yield_nodes, tables, boundary,
-    out,
+    european, out,
 ):  # fmt: skip
-    """out[s] = American price at spot[s], vol[s] and dividend_yield[s]; False if it is none.
+    """out[s] = American price at spot[s], vol[s] and dividend_yield[s], and european[s] that of the
+    European option; False if it is none.
 
     Calls are puts with spot and strike, rate and yield exchanged, as in `american_kernel`.
     """
@@ -413,6 +437,7 @@ def _interpolated_prices(  # type: ignore[no-untyped-def]
             vol[s] * np.sqrt(years),
             sign,
         )
+        european[s] = out[s]
     if high_r <= 0.0 and high_r <= low_q:
         return True  # nobody exercises early
     root, least = np.sqrt(years), exp(low_vol)

@@ -17,7 +17,7 @@ from riskenv.book_rows import Rows
 from riskenv.measures import LINEAR
 from riskenv.scenario_grid import american_pnl, fast_pnl_matrix
 from riskenv.scenarios import AmericanTerms, ScenarioSet, american_full_pnl, pnl_matrix
-from riskenv.tails import Tails
+from riskenv.tails import BookTails
 from riskenv.var_calculator import historical_var, tail_count, tail_of
 
 YEAR = 365 * 86_400 * 10**9
@@ -209,7 +209,9 @@ def net_rows(n: int) -> Rows:
 def test_var_of_another_book_from_a_kept_cube_takes_20_microseconds(race, figure) -> None:
     """60 x 500; and a change of four legs to a book of 1,000 instruments."""
     one = scenarios_of(1)
-    blocks, counts = np.array([0, 500, 500, 500]), np.array([tail_count(500, TAIL)] * 3)
+    counts = np.array([tail_count(500, TAIL)] * 3)
+    blocks, none = np.array([0, 500, 500, 500, 500]), np.empty(0)
+    tails = BookTails(blocks, counts, TAIL, np.full(4, 500), none, none, True)
     contestants: dict[str, tuple[Callable[[], object], int]] = {}
     rng = np.random.default_rng(4)
     kept = pnl_matrix(market_of(60), one)
@@ -232,10 +234,10 @@ def test_var_of_another_book_from_a_kept_cube_takes_20_microseconds(race, figure
         P = pnl_matrix(market, one)
         trade = np.zeros((1, n))
         trade[0, rng.choice(n, legs, replace=False)] = rng.integers(1, 9, legs)
-        ends = (2, len(LINEAR) + 7)  # with VaR and ES of three horizons and the worst gap
+        ends = (2, len(LINEAR) + 10)  # with VaR and ES of three horizons, the worst gap, stress
         arrays = (
             net_rows(n), P, np.arange(n), 0, np.zeros(ends), np.zeros(500),
-            Tails(blocks, counts, TAIL), np.ones(3, dtype=bool), trade, np.empty((1, *ends)),
+            tails, np.ones(6, dtype=bool), trade, np.empty((1, *ends)),
             np.empty((1, *ends)),
         )  # fmt: skip
         contestants[f"measure, {legs} legs on {n:,}"] = (
