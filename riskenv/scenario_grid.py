@@ -8,8 +8,8 @@ singles are only the two probabilities, and the money is added up in doubles.
 American options: an exercise boundary does not depend on the spot. It is solved for at a few
 volatilities (and dividend yields, where cash dividends make these move with the spot) and its
 logarithm interpolated; Kim's premium integral is then taken for all scenarios at once. The result
-is compared with `riskenv.pricing.american` where the interpolation is worst, at the ends of the
-range, and where it is not close enough the full solution takes its place.
+is compared with `riskenv.pricing.american` where the interpolation is worst, next to exercise, and
+where it is not close enough the full solution takes its place.
 
 What a route cannot promise goes back to full revaluation, and the caller is told.
 """
@@ -303,14 +303,13 @@ _VOL_NODES, _YIELD_NODES = 7, 5
 _POINTS = 12
 # A block with fewer scenarios than this is as soon solved one by one.
 _FEWEST = 24
-# The bound is the largest difference from the engine at the checked points times the first, and
-# the second of spot more, for the engine's own steps between one volatility and the next.
-_SAFETY, _ENGINE_STEPS = 4.0, 2e-6
-# Where a block is checked: Gauss nodes interpolate worst at the ends, of the volatilities; moves
-# between the lowest (0) and the highest (1), closest together where exercise is closest.
-_CHECKED_MOVES = np.array([0.0, 0.2, 0.5, 1.0])
-# And where a wide range of moves hides it between these: in so many bins of volatility, the
-# scenario with the largest premium of those that wait, which is the one closest to exercise.
+# The bound is the largest difference from the engine at the checked scenarios times the first, and
+# the second of spot more, for the engine's own steps between one volatility and the next. (Worst
+# seen in 15,000 blocks of moves of up to 60 % and volatilities from a third to three times: 0.9 of
+# the bound.)
+_SAFETY, _ENGINE_STEPS = 8.0, 2e-6
+# A block is checked where exercise is closest: in so many bins of volatility, at the scenario with
+# the largest premium of those that wait.
 _CHECKED_SCENARIOS = 8
 
 
@@ -320,8 +319,8 @@ def american_pnl(
     """P&L of one American option in every scenario, its error bound, and whether a block fell back.
 
     The reference is `riskenv.scenarios.american_full_pnl`. The bound is measured and not proved:
-    four times the largest difference from the engine where the interpolation is worst, at the
-    ends of the range and next to exercise.
+    eight times the largest difference from the engine where the interpolation is worst, next to
+    exercise.
 
     Args:
         u: row of the ticker in the scenarios.
@@ -355,27 +354,21 @@ def _interpolated(
     terms: AmericanTerms, moved: FloatArray, vols: FloatArray, years: float
 ) -> tuple[FloatArray, float]:
     """(S,) prices in the scenarios of a block and a bound on their error; inf if it is no use."""
-    low, high = moved.min(), moved.max()
-    if terms.sign > 0.0:
-        low, high = high, low
-    checked = np.tile(low + (high - low) * _CHECKED_MOVES, 2)
-    check_vols = np.repeat([vols.min(), vols.max()], len(_CHECKED_MOVES))
-    spots, all_vols = np.append(moved, checked), np.append(vols, check_vols)
-    prices, european = np.empty((2, len(spots)))
+    prices, european = np.empty((2, len(moved)))
     fits = _interpolated_prices(
-        spots, all_vols, terms.rate - terms.carries(spots, years), terms.strike, years, terms.rate,
+        moved, vols, terms.rate - terms.carries(moved, years), terms.strike, years, terms.rate,
         terms.sign, gauss_legendre(_VOL_NODES)[0], gauss_legendre(_YIELD_NODES)[0],
         collocation(COARSE.nodes, COARSE.quadrature, _POINTS),
         workspace(COARSE.nodes, COARSE.quadrature), european, prices,
     )  # fmt: skip
     if not fits:
-        return prices[: len(moved)], np.inf
-    scenarios = slice(0, len(moved))
-    near = _closest_to_exercise(terms, moved, vols, prices[scenarios], european[scenarios])
-    checks = np.append(np.arange(len(moved), len(spots)), near)
-    exact = terms.prices(spots[checks], all_vols[checks], years)
-    missed = float(np.abs(prices[checks] - exact).max())
-    return prices[scenarios], _SAFETY * missed + _ENGINE_STEPS * terms.spot
+        return prices, np.inf
+    missed = 0.0
+    near = _closest_to_exercise(terms, moved, vols, prices, european)
+    if len(near):
+        exact = terms.prices(moved[near], vols[near], years)
+        missed = float(np.abs(prices[near] - exact).max())
+    return prices, _SAFETY * missed + _ENGINE_STEPS * terms.spot
 
 
 def _closest_to_exercise(
