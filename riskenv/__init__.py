@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from riskenv.feed import FeedUnits, feed_greeks
     from riskenv.feed_agreement import GreeksTolerance
     from riskenv.gap_risk_monitor import EventPolicy, EventRule, GapRiskMonitor
+    from riskenv.gap_scenarios import implied_jump
     from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
     from riskenv.gate.risk_gate import RiskGate
     from riskenv.instruments import Instrument, InstrumentTable
@@ -44,7 +45,8 @@ if TYPE_CHECKING:
     from riskenv.reasons import Alert, Reason
     from riskenv.reduction import ReductionPlan
     from riskenv.sessions import CalendarRangeError, Sessions
-    from riskenv.var_calculator import VarReport, historical_var
+    from riskenv.stress_scenarios import StressConfig
+    from riskenv.var_calculator import VarReport, historical_var, recorded_var
     from riskenv.var_config import VarConfig
 
 _HOME = {
@@ -91,6 +93,7 @@ _HOME = {
     "Rung": "circuit_breaker",
     "ScopeCaps": "limits",
     "Sessions": "sessions",
+    "StressConfig": "stress_scenarios",
     "UnknownDays": "event_window",
     "VarConfig": "var_config",
     "VarReport": "var_calculator",
@@ -100,11 +103,13 @@ _HOME = {
     "feed_greeks": "feed",
     "historical_var": "var_calculator",
     "implied_forward": "dividends",
+    "implied_jump": "gap_scenarios",
     "implied_vols": "quote_vols",
     "implied_yield": "dividends",
     "instrument_from_occ": "occ",
     "load_bundle": "gate.bundle",
     "load_config": "config",
+    "recorded_var": "var_calculator",
     "save_bundle": "gate.bundle",
     "settlement_time": "occ",
     "with_implied_vols": "quote_vols",
@@ -154,6 +159,7 @@ __all__ = [
     "Rung",
     "ScopeCaps",
     "Sessions",
+    "StressConfig",
     "UnknownDays",
     "VarConfig",
     "VarReport",
@@ -164,11 +170,13 @@ __all__ = [
     "feed_greeks",
     "historical_var",
     "implied_forward",
+    "implied_jump",
     "implied_vols",
     "implied_yield",
     "instrument_from_occ",
     "load_bundle",
     "load_config",
+    "recorded_var",
     "save_bundle",
     "settlement_time",
     "with_implied_vols",

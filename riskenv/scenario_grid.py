@@ -309,7 +309,7 @@ _FEWEST = 24
 # the bound.)
 _SAFETY, _ENGINE_STEPS = 8.0, 2e-6
 # A block is checked where exercise is closest: in so many bins of volatility, at the scenario with
-# the largest premium of those that wait.
+# the largest premium of those that wait; and at the ends of the yields, where these are several.
 _CHECKED_SCENARIOS = 8
 
 
@@ -378,13 +378,18 @@ def _closest_to_exercise(
     prices: FloatArray,
     european: FloatArray,
 ) -> NDArray[np.int64]:
-    """Of each bin of volatility, the scenario that does not exercise and has most of a premium."""
+    """Of each bin of volatility, the scenario that does not exercise and has most of a premium; and
+    where cash dividends make the yield move with the spot, those of the highest and lowest yield.
+    """
     premium = prices - european
     waits = prices > np.maximum(terms.sign * (moved - terms.strike), 0.0)
     rows = np.flatnonzero(waits & (premium > 1e-9 * terms.spot))
     rows = rows[np.argsort(vols[rows], kind="stable")]
     bins = np.array_split(rows, min(_CHECKED_SCENARIOS, len(rows))) if len(rows) else []
-    return np.array([part[np.argmax(premium[part])] for part in bins], dtype=np.int64)
+    near = [part[np.argmax(premium[part])] for part in bins]
+    if terms.cash > 0.0 and len(rows):
+        near += [rows[np.argmax(moved[rows])], rows[np.argmin(moved[rows])]]
+    return np.array(near, dtype=np.int64)
 
 
 @jit

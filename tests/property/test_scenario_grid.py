@@ -202,6 +202,7 @@ def terms_of(rng: np.random.Generator) -> AmericanTerms:
 @example(seed=6337, calm=1.0)  # low volatilities, next to exercise
 @example(seed=5067, calm=1.0)  # cash dividends, and a yield of 2 % to 28 %
 @example(seed=4792, calm=1.0)
+@example(seed=3457, calm=0.5)  # cash dividends, and a lowest yield next to the rate
 @given(SEEDS, st.sampled_from([1.0, 0.5, 0.2]))
 def test_the_bound_of_an_american_option_is_never_violated(seed, calm) -> None:
     rng = np.random.default_rng(seed)
