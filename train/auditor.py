@@ -288,16 +288,16 @@ def _greek_per_unit(step: AuditedStep, contract: AuditedContract, measure: str) 
     negative for decay paid, vega is per 0.01 of volatility, delta and gamma per 1.
     """
     spot = step.spot.get(contract.underlying, math.nan)
-    carry = step.dividend_yield.get(contract.underlying, math.nan)
+    dividend_yield = step.dividend_yield.get(contract.underlying, math.nan)
     if not 0.0 < spot < math.inf:
         return math.nan
     if contract.right == "":
         return {"delta": 1.0, "dollar_delta": spot}.get(measure, 0.0)
-    if not _prices(contract, step.rate, carry):
+    if not _prices(contract, step.rate, dividend_yield):
         return math.nan
     arguments = (
         contract.right.lower(), spot, contract.strike, contract.years, step.rate, contract.vol,
-        carry,
+        dividend_yield,
     )  # fmt: skip
     if measure in ("delta", "dollar_delta"):
         value = analytical.delta(*arguments) * (spot if measure == "dollar_delta" else 1.0)
@@ -311,10 +311,10 @@ def _greek_per_unit(step: AuditedStep, contract: AuditedContract, measure: str) 
     return float(value)
 
 
-def _prices(contract: AuditedContract, rate: float, carry: float) -> bool:
+def _prices(contract: AuditedContract, rate: float, dividend_yield: float) -> bool:
     """Whether an option's own numbers give it a price; an expired one has no Greeks."""
     positive = (contract.strike, contract.years, contract.vol)
-    return all(0.0 < x < math.inf for x in positive) and math.isfinite(rate + carry)
+    return all(0.0 < x < math.inf for x in positive) and math.isfinite(rate + dividend_yield)
 
 
 class _Revaluation:
@@ -356,22 +356,23 @@ def _contract_pnl(
     """(S,) model price after each shock minus the model price now, of one unit."""
     ticker = contract.underlying
     spot = step.spot.get(ticker, math.nan)
-    carry = step.dividend_yield.get(ticker, math.nan)
+    dividend_yield = step.dividend_yield.get(ticker, math.nan)
     returns = shocks.log_return.get(ticker)
     vol_changes = shocks.log_vol_change.get(ticker)
     if returns is None or vol_changes is None or not 0.0 < spot < math.inf:
         return np.full(shocks.size, math.nan)
     if contract.right == "":
         return np.asarray(spot * np.expm1(returns))
-    if not _prices(contract, step.rate, carry):
+    if not _prices(contract, step.rate, dividend_yield):
         return np.full(shocks.size, math.nan)
     now = black_scholes_merton(
         contract.right, np.array([spot]), contract.strike, contract.years, step.rate,
-        np.array([contract.vol]), carry,
+        np.array([contract.vol]), dividend_yield,
     )  # fmt: skip
     then = black_scholes_merton(
         contract.right, spot * np.exp(returns), contract.strike,
-        contract.years - shocks.years_elapsed, step.rate, contract.vol * np.exp(vol_changes), carry,
+        contract.years - shocks.years_elapsed, step.rate, contract.vol * np.exp(vol_changes),
+        dividend_yield,
     )  # fmt: skip
     return np.asarray(then - now)
 
