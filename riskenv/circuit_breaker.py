@@ -6,6 +6,7 @@ import enum
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
+from operator import index
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
@@ -216,6 +217,7 @@ def mark_equity(
     """
     if not math.isfinite(external_flow):
         raise ValueError(f"external_flow: got {external_flow!r}; allowed: a finite amount")
+    now = index(now)
     session = sessions.session_of(now)
     if session < state.session:
         raise ValueError(
@@ -228,6 +230,8 @@ def mark_equity(
     day_start = state.day_start_equity + external_flow
     high = state.high_water_mark + external_flow
     last = state.last_equity + external_flow
+    if math.isinf(day_start) or math.isinf(high) or math.isinf(last):
+        raise ValueError(f"external_flow: got {external_flow!r}; allowed: what a float can add up")
     losses = state.losses.moved(external_flow) if external_flow else state.losses
     if session > state.session and not math.isnan(last):
         day_start = last

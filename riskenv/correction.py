@@ -6,20 +6,28 @@ Everything here is a candidate: the manager's `decide` puts each row to the trus
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.admissibility import used_of
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.event_trades import hedge_columns
 from riskenv.limits import CorrectionRule
 from riskenv.market import Market
-from riskenv.measures import GAP, HORIZONS, INDEX, LINEAR, MEASURES
+from riskenv.measures import GAP, GROSS, HORIZONS, INDEX, LINEAR, MEASURES, STRESS
 from riskenv.nearest_trade import TailBlocks, project, whole_lots
 from riskenv.projection import Proposal, closing_trades, radial
 from riskenv.quote_quality import FX
-from riskenv.reduction import ReductionPlan, fraction_target, plan_reduction, release_targets
+from riskenv.reduction import (
+    UNRESOLVED,
+    ReductionPlan,
+    fraction_target,
+    plan_reduction,
+    release_targets,
+)
 from riskenv.selection import allowed_rows, evaluate, trade_weight
 
 FloatArray = NDArray[np.float64]
@@ -153,17 +161,33 @@ def _rows_of_legs(
 
     with np.errstate(invalid="ignore"):
         exposures.append(((size(held + end) - size(held)) / end).T)
-    interval = a.interval
-    before = np.concatenate([interval[1, net_at], interval[0, net_at], interval[1, gross_at]])
+    stressed, floor = _capped_stress(a)
+    exposures.append(a.matrices.P[np.ix_(a.matrices.rows[legs], stressed)])
+    ends = a.interval
+    sums = ends[1, net_at], ends[0, net_at], ends[1, gross_at]
+    before = np.concatenate([*sums, a.base_pnl[stressed]])
     none = np.full(len(net_at), np.inf)
-    low = np.concatenate([-none, a.low[net_at], np.full(len(gross_at), -np.inf)])
-    high = np.concatenate([a.high[net_at], none, a.high[gross_at]])
+    low = np.concatenate([-none, a.low[net_at], np.full(len(gross_at), -np.inf), floor])
+    high = np.concatenate([a.high[net_at], none, a.high[gross_at], np.full(len(floor), np.inf)])
     binding = np.isfinite(low) | np.isfinite(high)
     return (
         np.concatenate(exposures, axis=1)[:, binding],
         before[binding],
         low[binding],
         high[binding],
+    )
+
+
+def _capped_stress(a: Assessment) -> tuple[NDArray[np.int64], FloatArray]:
+    """(R,) stress scenarios of horizons with a cap, and (R,) lowest P&L that it allows in each."""
+    first, starts = INDEX[STRESS[0]], a.tails.stress
+    blocks = [np.arange(starts[h], starts[h + 1]) for h in range(len(STRESS))]
+    caps = a.low[first : first + len(STRESS)]
+    capped = [h for h in range(len(STRESS)) if np.isfinite(caps[h])]
+    none = np.zeros(0, dtype=np.int64)
+    scenarios = np.concatenate([none, *(blocks[h] for h in capped)])
+    return scenarios, np.concatenate(
+        [np.zeros(0), *(np.full(len(blocks[h]), caps[h]) for h in capped)]
     )
 
 
@@ -210,7 +234,7 @@ def _after_reduction(a: Assessment, asked: FloatArray, cuts: FloatArray, strateg
 @_ANYTHING
 def forced_plan(a: Assessment) -> ReductionPlan:
     """The cheapest plan that brings every broken measure of the book to its release level."""
-    return _plan(a, {})
+    return _verified(a, {})
 
 
 @_ANYTHING
@@ -220,14 +244,55 @@ def reduce_by(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
     Raises:
         ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
     """
-    known = [name for j, name in enumerate(a.names) if j < len(LINEAR) or j >= len(MEASURES)]
+    books = np.zeros(len(a.names), dtype=np.int64)
+    books[a.rows.net_at], books[a.rows.gross_at] = a.rows.net_book, a.rows.gross_book
+    sums = [j for j in range(len(a.names)) if j < len(LINEAR) or j >= len(MEASURES) - len(GROSS)]
+    # A plan belongs to no strategy, and so moves none of a strategy's sums.
+    known = [a.names[j] for j in sums if books[j] == 0]
     for name in shares:
         if name not in known:
             raise ValueError(f"shares: got {name!r}; allowed: {', '.join(known)}")
-    return _plan(a, shares)
+    return _verified(a, shares)
 
 
-def _plan(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+def _verified(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+    """A plan as the trust kernel sees it: what it does not confirm is not resolved.
+
+    The search works on points and on slopes; an interval, a hedge's size, working orders and the
+    sums of strategies are known to the kernel alone.
+    """
+    plan = _plan(a, shares, _hedges(a), _protection(a))
+    if not _holds(a, plan, shares):
+        bare = _plan(a, shares, [], [])  # with positions alone
+        plan = bare if _holds(a, bare, shares) else plan
+    steps = plan.trades
+    if len(steps) and not evaluate(a, np.cumsum(steps, axis=0)).admissible.all():
+        steps = plan.total[None, :]  # no order of its legs passes: all at once
+    resolved = plan.resolved and _holds(a, plan, shares)
+    return replace(
+        plan, trades=steps, resolved=resolved, reason="" if resolved else UNRESOLVED,
+        bound=plan.bound if resolved else float("nan"),
+    )  # fmt: skip
+
+
+def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float]) -> bool:
+    """Whether the kernel lets the whole plan pass and finds every target met."""
+    done = evaluate(a, plan.total[None, :])
+    if not done.admissible[0]:
+        return False
+    if shares:
+        at = [a.names.index(name) for name in shares]
+        left = np.abs(done.interval[0][:, at]).max(axis=0)
+        size = np.abs(a.interval[:, at]).max(axis=0)
+        keep = 1.0 - np.array(list(shares.values()))
+        return bool((left <= (keep + 1e-8) * size).all())
+    used = used_of(done.interval, a.low, a.high)[0]
+    return bool((used[~(a.used <= 1.0) & a.capped] <= a.limits.release).all())
+
+
+def _plan(
+    a: Assessment, shares: Mapping[str, float], hedges: list[int], buys: list[int]
+) -> ReductionPlan:
     """A plan in the terms that the manager's choice is judged in, so that what it finds passes."""
     table, rows, limits = a.table, a.rows, a.limits
     held = a.portfolio.quantity
@@ -247,13 +312,17 @@ def _plan(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
         without = np.full(len(at), np.inf)
         lowest = np.concatenate([lowest, highest])
         low, high = np.concatenate([low, -without]), np.concatenate([without, high])
-    before = np.concatenate([lowest, a.interval[0, tails]])
-    low, high = np.concatenate([low, a.low[tails]]), np.concatenate([high, a.high[tails]])
+    sums = exposures.shape[1]
+    stressed, floor = _capped_stress(a)
+    exposures = np.concatenate([exposures, a.matrices.P[np.ix_(a.matrices.rows, stressed)]], axis=1)
+    before = np.concatenate([lowest, a.base_pnl[stressed], a.interval[0, tails]])
+    low = np.concatenate([low, floor, a.low[tails]])
+    high = np.concatenate([high, np.full(len(floor), np.inf), a.high[tails]])
     if shares:
         index = {name: j for j, name in enumerate(a.names)}
         target_low, target_high = np.full_like(before, -np.inf), np.full_like(before, np.inf)
         for name, share in shares.items():
-            for k in np.flatnonzero(np.resize(at, exposures.shape[1]) == index[name]):
+            for k in np.flatnonzero(np.resize(at, sums) == index[name]):
                 down, up = fraction_target(before, int(k), share)
                 target_low[k], target_high[k] = down[k], up[k]
     else:
@@ -278,7 +347,7 @@ def _plan(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
         cost=lot_cost(a.market, limits.correction), kind=table.kind,
         ticker=table.underlying_index, expiry=table.expiry, multiplier=table.multiplier,
         blocks=a.tails.blocks, counts=a.tails.counts, tail_probability=a.tails.p,
-        hedges=_hedges(a), buys=_protection(a), least=a.least,
+        hedges=hedges, buys=buys, least=a.least,
     )  # fmt: skip
 
 

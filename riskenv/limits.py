@@ -247,12 +247,16 @@ class RiskLimits(Config):
         low, high = self.bounds(equity=1.0)
         return np.isfinite(low) | np.isfinite(high)
 
+    def account_caps(self, equity: float) -> list[float]:
+        """Highest loss allowed of each of `riskenv.measures.ACCOUNT`; infinite where uncapped."""
+        caps: list[float] = (-self._bounds_of(ACCOUNT, equity)[0]).tolist()
+        return caps
+
     def account_used(self, day_loss: float, drawdown: float, equity: float) -> float:
         """The larger share of its cap that a loss of the account (<= 0) uses; NaN where either is
         Unknown, capped or not."""
-        low, _ = self._bounds_of(ACCOUNT, equity)
         most = 0.0
-        for loss, cap in zip((day_loss, drawdown), (-low).tolist(), strict=True):
+        for loss, cap in zip((day_loss, drawdown), self.account_caps(equity), strict=True):
             if math.isnan(loss):
                 return math.nan
             if loss < 0.0:
@@ -287,5 +291,6 @@ class RiskLimits(Config):
             return below, above
         money = equity if equity > 0.0 else 0.0  # NaN, too, is none
         given = np.isfinite(shares)
-        amount = np.minimum(caps, np.where(given, np.where(given, shares, 0.0) * money, np.inf))
+        with np.errstate(invalid="ignore"):  # of an equity without end, nothing is none
+            amount = np.minimum(caps, np.where(given, np.where(given, shares, 0.0) * money, np.inf))
         return np.where(below, -amount, -np.inf), np.where(above, amount, np.inf)

@@ -95,8 +95,11 @@ class LossWindow:
         )
 
     def _extreme(self, equity: float, limits: RiskLimits) -> bool:
-        marks = ((self.day_start, limits.caps.day_loss), (self.high, limits.caps.drawdown))
-        return any(cap is not None and mark - equity > limits.extreme * cap for mark, cap in marks)
+        caps = limits.account_caps(equity)
+        marks = (self.day_start, self.high)
+        return any(
+            mark - equity > limits.extreme * cap for mark, cap in zip(marks, caps, strict=True)
+        )
 
     def forgiven(self, high: float) -> LossWindow:
         """After a resume: no extreme loss is remembered, and no equity above the mark `high`."""

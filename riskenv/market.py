@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,7 @@ class Market:
     tickers: FloatArray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "now", index(self.now))  # NumPy's are no JSON
         # Private copies: an env that reuses its buffers must not change a past decision.
         n, u = len(self.table), len(self.table.underlyings)
         columns, tickers = np.empty((6, n)), np.empty((3, u))

@@ -252,12 +252,15 @@ def record_execution(
 
     Raises:
         ValueError: `now` lies before the last call.
+        TypeError: a strategy that is no text.
 
     Example:
         >>> window = record_execution(OrderWindow(), "condor", 0, OrderLimits(max_executions=1))
         >>> window.executions, window.throttled
         ((('condor', 1),), ('condor',))
     """
+    if not isinstance(strategy, str):
+        raise TypeError(f"strategy: got {strategy!r}; allowed: text")
     window = window.at(now, limits)
     counts = dict(window.executions)
     counts[strategy] = counts.get(strategy, 0) + 1

@@ -213,6 +213,10 @@ class PortfolioRiskManager:
                 state = replace(state, event_sizes=sizes)
         entry_blocked = window.blocked(tickers)[market.table.underlying_index]
         most, sure = heaviest(interval, low, high)
+        if math.isnan(equity):
+            # A cap that is a share of it is 0 to whoever enters, and no reason to sell.
+            least_cap, most_cap = cap_bounds(self.limits, layout.scoped, math.inf)
+            _, sure = heaviest(interval, least_cap * tighter, most_cap * tighter)
         gap = 0.0
         if window.hedge_gap:
             at = slice(INDEX["gap_loss"], INDEX["gap_loss"] + 1)
@@ -331,6 +335,8 @@ class PortfolioRiskManager:
         release level may pass; if none does, the row that comes closest, and a reason says so.
         What the proposal's order would then be is put to the controls on orders.
         """
+        if assessment.limits is not self.limits and assessment.limits != self.limits:
+            raise ValueError("assessment: made under other limits than these; assess again")
         if state.rung > assessment.rung:  # halted since it was assessed
             assessment = replace(assessment, rung=state.rung)
         candidates = evaluate(assessment, proposal.trades, proposal.strategy)

@@ -139,6 +139,8 @@ def replacement(
     """
     if allowed.any():
         asked = proposal.trades[proposal.asked]
+        if not np.isfinite(asked).all():  # near nothing at all, then
+            asked = np.zeros_like(asked)
         # What is ordered goes by its cost, what is corrected by how near it is to the request.
         measure = _cost if a.reducing else _distance
         return _first_least(measure(a, proposal.trades, asked), allowed), ""
@@ -245,7 +247,7 @@ def trade_weight(market: Market, norm: str) -> FloatArray:
 
 
 def _distance(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
-    """(A,) weighted sum of squares between each row and what is wanted."""
+    """(A,) weighted sum of squares between each row and what is wanted, less that of the latter."""
     out = np.empty(len(trades))
     _apart(trades, wanted, trade_weight(a.market, a.limits.correction.norm), True, out)
     return out
@@ -268,8 +270,13 @@ def _apart(trades, wanted, weight, squared, out):  # type: ignore[no-untyped-def
             lots = abs(trades[row, i] - wanted[i])
             if lots != lots:
                 lots = np.inf
-            if lots != 0.0:
-                total += lots * lots * weight[i] if squared else lots * weight[i]
+            traded = trades[row, i]
+            if squared:
+                # Less the request's own square, beside which a far one's rounding hides all else.
+                if traded != 0.0:
+                    total += traded * (traded - 2.0 * wanted[i]) * weight[i]
+            elif lots != 0.0:
+                total += lots * weight[i]
         out[row] = total
 
 

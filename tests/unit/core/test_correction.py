@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from riskenv import Caps, CorrectionRule, RiskGate, RiskLimits, Rung, Verdict
+from riskenv import (
+    Caps,
+    CorrectionRule,
+    PortfolioRiskManager,
+    RiskGate,
+    RiskLimits,
+    Rung,
+    VarConfig,
+    Verdict,
+)
 from riskenv.admissibility import used_of
 from riskenv.correction import nearest_admissible
 from riskenv.selection import evaluate, trade_weight
@@ -161,3 +170,25 @@ def test_what_a_correction_is_measured_by_is_part_of_the_configuration() -> None
         )
     }
     assert len(digests) == 3
+
+
+@pytest.mark.parametrize(("held", "asked", "left"), [(0.0, 90.0, 50.0), (100.0, 0.0, 45.0)])
+def test_a_cap_on_the_worst_stress_is_corrected_and_reduced_to_like_any_other(held, asked, left):
+    """A cap that 50 shares keep: no more are bought, and from 100 the release level is met."""
+    var = VarConfig(window=120, min_scenarios=100, stress={"grid": {}})
+    w = world(5, held=0)
+    share = int(np.flatnonzero(w.table.kind == 0)[0])
+
+    def capped(cap: float) -> PortfolioRiskManager:
+        limits = RiskLimits(caps=Caps(stress_1d=cap))
+        return PortfolioRiskManager(limits, w.manager.sessions, history=w.manager.history, var=var)
+
+    def lots(size: float) -> np.ndarray:
+        return np.where(np.arange(len(w.table)) == share, size, 0.0)
+
+    one = capped(1e9).assess(w.state, w.with_book(lots(1.0)).portfolio, w.market)[1]
+    loss = -one.before[one.names.index("stress_1d")]
+    assert loss > 0.0
+    gate = RiskGate(capped(50.5 * loss))
+    decision = gate.check(w.with_book(lots(held)).portfolio, w.market, lots(asked))
+    assert held + decision.trades[share] == left
