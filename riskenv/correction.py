@@ -57,11 +57,11 @@ def propose(
     Args:
         trades: (n,) signed contracts in the order of the market's table.
         strategy: the tag that they belong to; "" = none.
-        box_low, box_high: (n,) bounds of what may be traded instead; by default nothing beyond
-            the request, leg by leg.
+        box_low, box_high: (n,) bounds of what may be traded instead of a request that may not
+            pass, where nothing is reduced first; by default nothing beyond it, leg by leg.
 
     Raises:
-        ValueError: a shape that does not fit the market's table.
+        ValueError: a shape that does not fit the market's table, or a bound that is NaN.
     """
     asked = np.asarray(trades, dtype=np.float64)
     if asked.shape != a.portfolio.quantity.shape:
@@ -69,14 +69,24 @@ def propose(
             f"trades: got shape {asked.shape}; allowed: {a.portfolio.quantity.shape}, signed "
             "contracts in the order of the market's table"
         )
+    for name, bound in (("box_low", box_low), ("box_high", box_high)):
+        if bound is not None and (np.shape(bound) != asked.shape or np.isnan(bound).any()):
+            raise ValueError(f"{name}: got {bound!r}; allowed: {asked.shape}, without NaN")
     alone = Proposal(asked[None, :], strategy=strategy)
     if allowed_rows(a, alone, evaluate(a, alone.trades, strategy, all_tails=False))[0]:
         return alone
     cuts = radial(asked)
     if not a.reducing:
         nearest = nearest_admissible(a, asked, strategy, box_low, box_high)
-        rows = cuts if nearest is None else np.stack([asked, nearest, *cuts[1:]])
-        return Proposal(rows, strategy=strategy)
+        inside = np.ones(len(cuts), dtype=bool)
+        if box_low is not None:
+            inside &= (cuts >= box_low).all(axis=1)
+        if box_high is not None:
+            inside &= (cuts <= box_high).all(axis=1)
+        inside[[0, -1]] = True  # the request itself, and nothing
+        others = cuts[inside][1:]
+        rows = [asked, *others] if nearest is None else [asked, nearest, *others]
+        return Proposal(np.stack(rows), strategy=strategy)
     return _after_reduction(a, asked, cuts, strategy)
 
 

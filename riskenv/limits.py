@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from riskenv.canonical import digest
 from riskenv.config import Config
 from riskenv.expiry_buckets import EXPIRY_BUCKETS
 from riskenv.margin import MarginRule
@@ -229,6 +230,11 @@ class RiskLimits(Config):
         if "" in self.by_underlying or "" in self.by_strategy:
             raise ValueError("by_underlying, by_strategy: got ''; allowed: a ticker, a tag")
         return self
+
+    @property
+    def digest(self) -> str:
+        """sha256 of all caps and levels, hex."""
+        return digest(self.model_dump(mode="json"))
 
     def __hash__(self) -> int:
         # By what it says: pydantic's own hash stops at the mappings.

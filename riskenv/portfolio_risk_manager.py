@@ -350,6 +350,8 @@ class PortfolioRiskManager:
 
     def mask(self, assessment: Assessment, proposal: Proposal) -> NDArray[np.bool_]:
         """(A,) rows that `decide` would do unchanged if they were asked for; never all False."""
+        if proposal.order is not None:
+            raise ValueError("proposal: has an order, whose controls no mask knows; ask decide")
         candidates = evaluate(assessment, proposal.trades, proposal.strategy, all_tails=False)
         allowed = allowed_rows(assessment, proposal, candidates)
         if not allowed.any():

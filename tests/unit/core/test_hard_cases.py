@@ -120,3 +120,20 @@ def test_an_assessment_under_other_limits_is_not_decided_on() -> None:
     state, a = loose.manager.assess(loose.state, book(0.0, 0.0), market())
     with pytest.raises(ValueError, match="other limits"):
         tight.manager.decide(state, a, Proposal(np.array([[0.0, 100.0]])))
+
+
+def test_a_box_bounds_every_trade_that_stands_in_for_a_request() -> None:
+    g = gate(caps=Caps(delta=50.0))
+    _, a = g.manager.assess(g.state, book(0.0, 0.0), market())
+    low, high = np.array([0.0, -5.0]), np.array([0.0, 5.0])
+    proposal = g.manager.propose(a, [0.0, 90.0], box_low=low, box_high=high)
+    assert (proposal.trades[1:] <= high).all()
+    assert g.manager.decide(g.state, a, proposal)[1].trades.tolist() == [0.0, 5.0]
+    for wrong in (np.zeros(3), np.array([np.nan, 0.0])):
+        with pytest.raises(ValueError, match="box_low"):
+            g.manager.propose(a, [0.0, 90.0], box_low=wrong, box_high=high)
+
+
+def test_limits_that_say_the_same_have_one_digest() -> None:
+    ones = [RiskLimits(caps=Caps(delta=x)).digest for x in (1.0, 1, 2.0)]
+    assert ones[0] == ones[1] != ones[2]
