@@ -303,13 +303,14 @@ def test_what_was_sent_is_in_the_state_and_its_digest() -> None:
     assert replace(sent.state, orders=idle.state.orders) == idle.state
 
 
-def test_a_what_if_and_a_mask_send_nothing() -> None:
+def test_a_what_if_sends_nothing_and_a_mask_has_no_orders() -> None:
     by = gate(duplicate_seconds=5, max_volume=5)
     state, assessment = by.manager.assess(by.state, book(), market())
     for order, verdict in ((buy(5), Verdict.ALLOW), (buy(6), Verdict.BLOCK)):
         proposal = proposal_for_order(assessment, order)
         for _ in range(2):
             assert by.manager.what_if(state, assessment, proposal).verdict == verdict
+        with pytest.raises(ValueError, match="has an order"):
             by.manager.mask(assessment, proposal)
     assert state.orders == BreakerState().orders == by.state.orders
 
