@@ -61,6 +61,22 @@ class GapConfig(Config):
     probability: float = Field(gt=0.0, lt=0.05)
 
 
+class TailConfig(Config):
+    """What the study takes of the layer's `riskenv.var_config.VarConfig`, under the same names.
+
+    A later setting of the layer is none of the study's, so results stay filed under one digest.
+    """
+
+    window: int = Field(ge=100, le=5000)
+    min_scenarios: int = Field(ge=100)
+    tail_probability: float = Field(gt=0.0, lt=0.5)
+
+    @property
+    def layer(self) -> VarConfig:
+        """The layer's configuration with these and its own defaults."""
+        return VarConfig(**self.model_dump())
+
+
 class VarStudyConfig(Config):
     """The study: books, market, forecasts and the span that is judged.
 
@@ -99,7 +115,7 @@ class VarStudyConfig(Config):
     ratio_warm_up: int = Field(ge=20, le=250)
     strike_step: dict[str, float]
     books: tuple[BookConfig, ...] = Field(min_length=1)
-    var: VarConfig
+    var: TailConfig
     filter: FilterConfig
     gaps: tuple[GapConfig, ...]
     level: float = Field(gt=0.0, lt=0.5)

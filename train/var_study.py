@@ -148,7 +148,7 @@ def forecast_moves(
     Nothing dated after the close is looked at.
     """
     now, tickers = int(market.sessions.closes[day]), len(market.underlyings)
-    plain = scenario_set(history, market.future_sessions, now, config.var)
+    plain = scenario_set(history, market.future_sessions, now, config.var.layer)
     one = slice(0, int(plain.bounds[1]))
     ewma = VarianceFilter.ewma(2 * tickers, config.filter.ewma_decay)
     filtered = filter_history(history, now, ewma, config.filter.warm_up)

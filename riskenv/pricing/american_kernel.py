@@ -139,6 +139,7 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
         if r < 0.0:
             status[i] = BAND
             continue
+        european = out[0, i]
         if (r - q) * np.sqrt(t) > DECIDED * sigma:
             root = DECIDED * sigma / (r - q)
             t = root * root
@@ -179,6 +180,9 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
             status[i] = FINER
             continue
         write_premium(i, spot[i], strike[i], r, q, sigma, sign[i], sums, out)
+        # Far out of the money the European of the whole life can be worth more than that of the
+        # decided part of it: 1e-71 more, but a bound is a bound.
+        out[0, i] = max(out[0, i], european)
 
 
 def exercise_early(
