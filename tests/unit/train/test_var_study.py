@@ -87,7 +87,7 @@ def test_hs_is_the_var_of_the_layer_itself(prices, config, days):
     market = study_market(until(prices, LAST), config)
     history = market.factor_history()
     manager = PortfolioRiskManager(
-        RiskLimits(caps=Caps()), market.future_sessions, history=history, var=config.var.layer.layer
+        RiskLimits(caps=Caps()), market.future_sessions, history=history, var=config.var.layer
     )
     k = 40
     day = market.first_tradable + k
