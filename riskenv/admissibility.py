@@ -8,7 +8,6 @@ measures; a measure is an interval, whose ends are the same wherever all is know
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -273,32 +272,6 @@ def heaviest(interval, low, high):  # type: ignore[no-untyped-def]
     return most, sure
 
 
-class Book(NamedTuple):
-    """The assessed book as the kernel takes it; a plain tuple of arrays, for compiled loops.
-
-    Attributes:
-        rows, P, where, interval, base_pnl, tails: as `measure` has them, `interval` as `before`.
-        low, high: (K,) caps.
-        quantity, pending, kind, ticker, blocked: (n,), as `shrinking` has them.
-        orders: whether any order works.
-    """
-
-    rows: Rows
-    P: FloatArray
-    where: NDArray[np.int64]
-    interval: FloatArray
-    base_pnl: FloatArray
-    tails: BookTails
-    low: FloatArray
-    high: FloatArray
-    quantity: FloatArray
-    pending: FloatArray
-    kind: NDArray[np.int64]
-    ticker: NDArray[np.int64]
-    blocked: NDArray[np.bool_]
-    orders: bool
-
-
 @jit
 def _nothing_left(rows, before, change, after):  # type: ignore[no-untyped-def]
     """A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
@@ -320,34 +293,52 @@ EMPTY, SHRINKS, TOUCHES, CLOSES, ADMISSIBLE = range(5)
 
 
 @jit
-def judge(book, strategy, wanted, trades, closing, after, flags):  # type: ignore[no-untyped-def]
+def judge(  # type: ignore[no-untyped-def]
+    net, net_low, net_high, gross, net_at, gross_at, books, net_book, gross_book, loose,
+    settled_low, settled_high, open_low, open_high, unfilled,
+    blocks, counts, p, stress, history, mixed, known,
+    P, where, interval, base_pnl, low, high, quantity, pending, kind, ticker, blocked, orders,
+    strategy, wanted, trades, closing, after, flags,
+):  # fmt: skip
     """Measure the trades (A, n) and put them to `admissible`: fills after (A, 2, K), flags (5, A).
 
+    The book comes as `riskenv.assessment.Assessment.book` has it, one array after the other: to
+    take tuples apart costs a call more than all it computes for one trade.
+
     Args:
-        strategy: of `rows.books`, the one that the trades belong to; wanted: see `measure`.
+        net to unfilled: `riskenv.book_rows.Rows`; blocks to known: `riskenv.tails.BookTails`.
+        P, where, interval, base_pnl: as `measure` has them, `interval` as `before`.
+        low, high: (K,) caps.
+        quantity, pending, kind, ticker, blocked: (n,), as `shrinking` has them.
+        orders: whether any order works.
+        strategy: of `books`, the one that the trades belong to; wanted: see `measure`.
         closing: (A,) trades that shrink by a finer test of cover than that of `shrinking`.
     """
+    rows = Rows(
+        net, net_low, net_high, gross, net_at, gross_at, books, net_book, gross_book, loose,
+        settled_low, settled_high, open_low, open_high, unfilled,
+    )  # fmt: skip
+    tails = BookTails(blocks, counts, p, stress, history, mixed, known)
     change = np.empty_like(after)
     measure(
-        book.rows, book.P, book.where, strategy, book.interval, book.base_pnl, book.tails, wanted,
-        trades, change, after,
+        rows, P, where, strategy, interval, base_pnl, tails, wanted, trades, change, after,
     )  # fmt: skip
     shrinking(
-        book.quantity, book.pending, book.kind, book.ticker, book.blocked, trades, flags[EMPTY],
-        flags[SHRINKS], flags[TOUCHES],
+        quantity, pending, kind, ticker, blocked, trades, flags[EMPTY], flags[SHRINKS],
+        flags[TOUCHES],
     )  # fmt: skip
     for a in range(trades.shape[0]):
         closes = not flags[EMPTY, a]
         for i in range(trades.shape[1]):
-            closes &= trades[a, i] == -book.quantity[i]
+            closes &= trades[a, i] == -quantity[i]
         flags[CLOSES, a] = closes
         flags[SHRINKS, a] |= closing[a]
-        if closes and not book.orders:
-            _nothing_left(book.rows, book.interval, change[a], after[a])
+        if closes and not orders:
+            _nothing_left(rows, interval, change[a], after[a])
             flags[SHRINKS, a] = True
     admissible(
-        book.interval, change, after, book.low, book.high, flags[EMPTY], flags[SHRINKS],
-        flags[TOUCHES], flags[ADMISSIBLE],
+        interval, change, after, low, high, flags[EMPTY], flags[SHRINKS], flags[TOUCHES],
+        flags[ADMISSIBLE],
     )  # fmt: skip
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import Book, tail_risks
+from riskenv.admissibility import tail_risks
 from riskenv.book_rows import Rows
 from riskenv.circuit_breaker import Rung
 from riskenv.gap_risk_monitor import EventWindow
@@ -17,12 +19,32 @@ from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import ACCOUNT, HORIZONS, INDEX, STRESS, TAIL, point
 from riskenv.portfolio import Portfolio
+from riskenv.quote_quality import FX, SPOT
 from riskenv.reasons import Alert
 from riskenv.risk_matrices import RiskMatrices
 from riskenv.tails import BookTails
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
+
+
+# Currency a lot of what has no known spread.
+UNKNOWN_COST = 1e6
+
+
+def trade_weight(market: Market, norm: str) -> FloatArray:
+    """(n,) what a lot weighs in a distance, currency, above 0: half a spread, or the notional.
+
+    What has no known weight is dear, not free.
+    """
+    table = market.table
+    ticker = table.underlying_index
+    price = market.half_spread if norm == "spread_cost" else market.tickers[SPOT][ticker]
+    with np.errstate(invalid="ignore", over="ignore"):
+        weight = table.multiplier * price * market.tickers[FX][ticker]
+    weight[~((weight >= 0.0) & (weight < np.inf))] = UNKNOWN_COST
+    # A locked market is as good as free, and still not nothing: the nearest trade is one.
+    return np.asarray(np.maximum(weight, 1e-12 * weight.max(initial=1.0)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +114,21 @@ class Assessment:
         return self.rung in (Rung.REDUCE, Rung.FLATTEN) or (self.due and self.rung != Rung.HALTED)
 
     @cached_property
+    def entries_blocked(self) -> bool:
+        """Whether an event blocks entries in anything."""
+        return bool(self.entry_blocked.any())
+
+    @cached_property
+    def lot_weight(self) -> FloatArray:
+        """(n,) what a lot weighs in a distance between trades (`CorrectionRule.norm`)."""
+        return trade_weight(self.market, self.limits.correction.norm)
+
+    @cached_property
+    def lot_cost(self) -> FloatArray:
+        """(n,) half a spread and the commission of a lot."""
+        return trade_weight(self.market, "spread_cost") + self.limits.correction.commission
+
+    @cached_property
     def due(self) -> bool:
         """Whether the size of some position is due before an event."""
         return bool(self.least.any())
@@ -105,24 +142,28 @@ class Assessment:
     @cached_property
     def alerts(self) -> tuple[Alert, ...]:
         """What an operator should see of the book itself, whatever is decided."""
-        loud = self.capped & ~(self.used < self.limits.warn) & (self.rung >= Rung.WARN)
-        alerts = [
-            Alert("warning" if self.used[j] <= 1.0 else "critical", "cap_used", self.names[j])
-            for j in np.flatnonzero(loud)
-        ]
+        alerts = []
+        if self.rung >= Rung.WARN:
+            loud = self.capped & ~(self.used < self.limits.warn)
+            alerts = [
+                Alert("warning" if self.used[j] <= 1.0 else "critical", "cap_used", self.names[j])
+                for j in np.flatnonzero(loud)
+            ]
         if self.rung >= Rung.BLOCK_NEW:
             alerts.append(Alert("critical", f"rung_{self.rung.name.lower()}", ""))
         alerts += self._event_alerts()
         losses = zip(ACCOUNT, (self.day_loss, self.drawdown), strict=True)
         alerts += [
-            Alert("critical", "unknown_risk", name) for name, loss in losses if np.isnan(loss)
+            Alert("critical", "unknown_risk", name) for name, loss in losses if math.isnan(loss)
         ]
         return tuple(alerts)
 
     def _event_alerts(self) -> list[Alert]:
         """Sizes due, and what nobody knows of the calendar, each code once for a ticker."""
-        names, due = self.table.underlyings, self.table.underlying_index[self.least > 0.0]
-        alerts = [Alert("warning", "event_size", names[u]) for u in np.unique(due)]
+        names, alerts = self.table.underlyings, []
+        if self.due:
+            due = self.table.underlying_index[self.least > 0.0]
+            alerts = [Alert("warning", "event_size", names[u]) for u in np.unique(due)]
         for code, symbol in dict.fromkeys((c.code, c.symbol) for c in self.events.cautions):
             level = "critical" if code == "calendar_unknown" else "warning"
             alerts.append(Alert(level, code, symbol or "MARKET"))
@@ -134,12 +175,12 @@ class Assessment:
         return point(self.interval)
 
     @cached_property
-    def book(self) -> Book:
-        """What the trust kernel works on."""
+    def book(self) -> tuple[Any, ...]:
+        """What the trust kernel works on, in the order in which `judge` takes it."""
         table = self.table
-        return Book(
-            self.rows, self.matrices.P, self.matrices.rows, self.interval, self.base_pnl,
-            self.tails, self.low, self.high, self.portfolio.quantity, self.pending, table.kind,
+        return (
+            *self.rows, *self.tails, self.matrices.P, self.matrices.rows, self.interval,
+            self.base_pnl, self.low, self.high, self.portfolio.quantity, self.pending, table.kind,
             table.underlying_index, self.blocked, self.portfolio.working is not None,
         )  # fmt: skip
 

@@ -28,7 +28,7 @@ from riskenv.reduction import (
     plan_reduction,
     release_targets,
 )
-from riskenv.selection import allowed_rows, evaluate, trade_weight
+from riskenv.selection import allowed_rows, evaluate
 
 FloatArray = NDArray[np.float64]
 
@@ -115,7 +115,7 @@ def nearest_admissible(
     if not legs.size:
         return None
     exposures, before, cap_low, cap_high = _rows_of_legs(a, legs, asked[legs], strategy)
-    weight = trade_weight(a.market, rule.norm)[legs]
+    weight = a.lot_weight[legs]
     found = project(
         asked[legs], exposures, before, cap_low, cap_high, weight, low[legs], high[legs],
         _tails_of_legs(a, legs),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -85,17 +87,17 @@ def _reasons(a: Assessment, proposal: Proposal, candidates: Candidates) -> list[
         for symbol in _blocked_legs(a, trade):
             words = REASONS["unknown_instrument"].format(symbol=symbol)
             reasons.append(Reason("unknown_instrument", symbol, words))
-    least, most = candidates.interval[asked]
-    used = used_of(candidates.interval[asked], a.low, a.high)
-    for j, name in enumerate(a.names):
-        if not a.capped[j] or used[j] <= 1.0:
-            continue
-        if np.isnan(used[j]):
+    ends = candidates.interval[asked]
+    used = used_of(ends, a.low, a.high)
+    for j in np.flatnonzero(a.capped & ~(used <= 1.0)).tolist():
+        name, (least, most) = a.names[j], ends[:, j].tolist()
+        if math.isnan(used[j]):
             words = REASONS["unknown_risk"].format(measure=name)
             reasons.append(Reason("unknown_risk", name, words))
         else:
-            end, cap = (least[j], a.low[j]) if least[j] < a.low[j] else (most[j], a.high[j])
-            words = REASONS["cap_exceeded"].format(measure=name, asked=float(end), cap=float(cap))
+            low, high = float(a.low[j]), float(a.high[j])
+            end, cap = (least, low) if least < low else (most, high)
+            words = REASONS["cap_exceeded"].format(measure=name, asked=end, cap=cap)
             reasons.append(Reason("cap_exceeded", name, words))
     return reasons
 
@@ -106,15 +108,16 @@ def _event_reasons(a: Assessment, proposal: Proposal) -> list[Reason]:
     reasons = []
     asked = proposal.trades[proposal.asked]
     names, of = a.table.underlyings, a.table.underlying_index
-    left = still_due(a.portfolio, a.least, asked[None])[0] if a.due else np.zeros(len(of))
-    for u in np.unique(of[left > 0.0]):
-        words = REASONS["event_size"].format(
-            symbol=names[u],
-            contracts=float(np.cumsum(a.least[of == u])[-1]),
-            event=", ".join(a.events.deadlines(names[u])),
-        )
-        reasons.append(Reason("event_size", names[u], words))
-    if entering(a, asked[None], proposal.strategy)[0]:
+    if a.due:
+        left = still_due(a.portfolio, a.least, asked[None])[0]
+        for u in np.unique(of[left > 0.0]):
+            words = REASONS["event_size"].format(
+                symbol=names[u],
+                contracts=float(np.cumsum(a.least[of == u])[-1]),
+                event=", ".join(a.events.deadlines(names[u])),
+            )
+            reasons.append(Reason("event_size", names[u], words))
+    if a.entries_blocked and entering(a, asked[None], proposal.strategy)[0]:
         for u in np.unique(of[a.entry_blocked & (asked != 0.0)]):
             why = ", ".join(a.events.blockers(names[u]))
             words = REASONS["event_block"].format(symbol=names[u], event=why)

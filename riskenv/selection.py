@@ -18,20 +18,15 @@ from riskenv.admissibility import (
     lowers_risk,
     used_of,
 )
-from riskenv.assessment import Assessment
+from riskenv.assessment import UNKNOWN_COST, Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.compilation import jit
 from riskenv.event_trades import only_closes, share_still_due, still_due
-from riskenv.market import Market
 from riskenv.measures import GREEKS, HORIZONS, STRESS, point
 from riskenv.projection import Proposal
-from riskenv.quote_quality import FX, SPOT
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-
-# Currency a lot of what has no known spread.
-UNKNOWN_COST = 1e6
 
 EVERY_HORIZON = np.ones(len(HORIZONS) + len(STRESS), dtype=np.bool_)
 
@@ -90,7 +85,7 @@ def evaluate(
     flags = np.empty((5, count), dtype=np.bool_)
     wanted = EVERY_HORIZON if all_tails else a.deciding
     dutiful = _dutiful(a, trades)
-    judge(a.book, a.book_of(strategy), wanted, trades, dutiful, after, flags)
+    judge(*a.book, a.book_of(strategy), wanted, trades, dutiful, after, flags)
     return Candidates(
         after, flags[ADMISSIBLE], flags[EMPTY], flags[SHRINKS], flags[CLOSES], flags[TOUCHES],
         dutiful,
@@ -122,7 +117,7 @@ def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> B
         return candidates.empty.copy()
     passing = _passing(a, proposal, candidates)
     if not a.reducing:
-        return passing & _unforced(proposal)
+        return passing if proposal.forced is None else passing & ~proposal.forced.any(axis=1)
     return np.asarray(passing & (_shortfall(a, proposal, candidates) <= 0.0))
 
 
@@ -139,12 +134,15 @@ def replacement(
     """
     if allowed.any():
         asked = proposal.trades[proposal.asked]
-        if not np.isfinite(asked).all():  # near nothing at all, then
+        if not _finite(asked):  # near nothing at all, then
             asked = np.zeros_like(asked)
         # What is ordered goes by its cost, what is corrected by how near it is to the request.
-        measure = _cost if a.reducing else _distance
-        return _first_least(measure(a, proposal.trades, asked), allowed), ""
-    distance = _cost(a, proposal.trades, np.zeros(len(a.table)))
+        distance = np.empty(len(allowed))
+        weight = a.lot_cost if a.reducing else a.lot_weight
+        _apart(proposal.trades, asked, weight, not a.reducing, distance)
+        return _first_least(distance, allowed), ""
+    distance = np.empty(len(allowed))
+    _apart(proposal.trades, np.zeros(len(a.table)), a.lot_cost, False, distance)
     if a.reducing:
         passing = _passing(a, proposal, candidates)
         if passing.any():
@@ -179,14 +177,16 @@ def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolA
     A forced part must reduce by itself, and from BLOCK_NEW up what follows it must reduce what it
     leaves.
     """
-    passing = candidates.admissible & ~entering(a, proposal.trades, proposal.strategy)
+    passing = candidates.admissible
+    if a.entries_blocked:
+        passing = passing & ~entering(a, proposal.trades, proposal.strategy)
     held_back = a.rung >= Rung.BLOCK_NEW
     if held_back:
-        passing &= candidates.empty | _reduces(a, candidates, a.interval)
+        passing = passing & (candidates.empty | _reduces(a, candidates, a.interval))
     if proposal.forced is None or not a.reducing:
         return passing
     first = evaluate(a, proposal.forced, proposal.strategy)
-    passing &= first.empty | (first.admissible & _reduces(a, first, a.interval))
+    passing = passing & (first.empty | (first.admissible & _reduces(a, first, a.interval)))
     if held_back:
         alone = (proposal.trades == proposal.forced).all(axis=1)
         passing &= first.empty | alone | _reduces(a, candidates, first.interval)
@@ -196,7 +196,7 @@ def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolA
 def entering(a: Assessment, trades: FloatArray, strategy: str = "") -> BoolArray:
     """(A,) rows that enter what an event blocks: their legs in it do not merely close positions,
     nor do they reduce risk by themselves."""
-    if not a.entry_blocked.any():
+    if not a.entries_blocked:
         return np.zeros(len(trades), dtype=bool)
     legs = np.where(a.entry_blocked, trades, 0.0)
     enters = ~only_closes(a.portfolio, a.pending, legs)
@@ -225,45 +225,10 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
     return np.asarray(late + over)
 
 
-def _unforced(proposal: Proposal) -> BoolArray:
-    if proposal.forced is None:
-        return np.ones(len(proposal.trades), dtype=bool)
-    return np.asarray(~proposal.forced.any(axis=1))
-
-
-def trade_weight(market: Market, norm: str) -> FloatArray:
-    """(n,) what a lot weighs in a distance, currency, above 0: half a spread, or the notional.
-
-    What has no known weight is dear, not free.
-    """
-    table = market.table
-    ticker = table.underlying_index
-    price = market.half_spread if norm == "spread_cost" else market.tickers[SPOT][ticker]
-    with np.errstate(invalid="ignore", over="ignore"):
-        weight = table.multiplier * price * market.tickers[FX][ticker]
-    weight[~((weight >= 0.0) & (weight < np.inf))] = UNKNOWN_COST
-    # A locked market is as good as free, and still not nothing: the nearest trade is one.
-    return np.asarray(np.maximum(weight, 1e-12 * weight.max(initial=1.0)))
-
-
-def _distance(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
-    """(A,) weighted sum of squares between each row and what is wanted, less that of the latter."""
-    out = np.empty(len(trades))
-    _apart(trades, wanted, trade_weight(a.market, a.limits.correction.norm), True, out)
-    return out
-
-
-def _cost(a: Assessment, trades: FloatArray, wanted: FloatArray) -> FloatArray:
-    """(A,) half spreads and commission of trading from what is wanted to each row."""
-    out = np.empty(len(trades))
-    cost = trade_weight(a.market, "spread_cost") + a.limits.correction.commission
-    _apart(trades, wanted, cost, False, out)
-    return out
-
-
 @jit
 def _apart(trades, wanted, weight, squared, out):  # type: ignore[no-untyped-def]
-    """Sums over legs, in order. A request that is not finite is infinitely far from everything."""
+    """Sums over legs, in order: of weighted sizes of the difference to what is wanted, or of its
+    squares less those of the latter alone. What is not finite is infinitely far from everything."""
     for row in range(out.size):
         total = 0.0
         for i in range(wanted.size):
@@ -310,7 +275,20 @@ def _in_order(values):  # type: ignore[no-untyped-def]
     return total
 
 
-def _first_least(values: FloatArray, among: BoolArray) -> int:
+@jit
+def _finite(trade):  # type: ignore[no-untyped-def]
+    finite = True
+    for lots in trade:
+        finite &= abs(lots) < np.inf
+    return finite
+
+
+@jit
+def _first_least(values, among):  # type: ignore[no-untyped-def]
     """The row of `among`, never another, whose value is least; NaN is the largest value."""
-    rows = np.flatnonzero(among)
-    return int(rows[np.argmin(np.where(np.isnan(values[rows]), np.inf, values[rows]))])
+    first, least = -1, np.inf
+    for row in range(values.size):
+        if among[row] and (first < 0 or values[row] < least):
+            first = row
+            least = values[row] if values[row] == values[row] else np.inf
+    return first

@@ -20,8 +20,9 @@ from riskenv import (
     Verdict,
 )
 from riskenv.admissibility import used_of
+from riskenv.assessment import trade_weight
 from riskenv.correction import nearest_admissible
-from riskenv.selection import evaluate, trade_weight
+from riskenv.selection import evaluate
 
 from ...property.worlds import FAST, World, world
 
