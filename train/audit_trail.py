@@ -7,6 +7,7 @@ market's arrays in plain loops, so that the audit is a second opinion on those t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,9 @@ class AuditTrail:
         moves = env.market.factor_history()
         # A day on which the source of the volatility changes is no move: NaN in the history.
         self._vol_moves = np.asarray(moves.log_vol_change)
-        self._shocks: dict[int, dict[int, HorizonShocks]] = {}
+        # Pure in the close, and episodes pass one many times: this many are kept.
+        self._close = lru_cache(maxsize=1 << 13)(self._caps_and_shocks)
+        self._vol = lru_cache(maxsize=1 << 17)(self._vol_of)
 
     def step(self, env: OptionsTradingEnv) -> AuditedStep:
         """The step just taken: the env's ledger, at the market of the decision.
@@ -62,11 +65,6 @@ class AuditTrail:
         day = self._row[trade.now]
         tickers = history.underlyings
 
-        def vol_of(i: Instrument) -> float:
-            years = np.array([(i.expiry - trade.now) / _NS_PER_YEAR])
-            strike = np.array([i.strike])
-            return float(history.implied_vol(day, tickers.index(i.underlying), strike, years)[0])
-
         contracts = tuple(
             AuditedContract(
                 underlying=i.underlying,
@@ -74,20 +72,13 @@ class AuditTrail:
                 strike=i.strike,
                 years=(i.expiry - trade.now) / _NS_PER_YEAR,
                 multiplier=i.multiplier,
-                vol=vol_of(i) if i.is_option else 0.0,
+                vol=self._vol(day, i) if i.is_option else 0.0,
                 before=trade.before.get(i, 0.0),
                 after=trade.after_trade.get(i, 0.0),
             )
             for i in dict.fromkeys([*trade.before, *trade.after_trade])
         )
-        active = self._rules_before(trade.now)
-        caps = self._caps([*active, *self._rules_after(trade.now)])
-        shocks = dict(self._horizons(trade.now))
-        jumps = [rule for rule in active if rule.gap_log_return > 0.0]
-        if jumps:
-            shocks[GAP] = self._gap(jumps)
-        else:
-            caps.pop("gap_loss", None)
+        caps, shocks = self._close(trade.now)
         return AuditedStep(
             time=str(np.datetime64(trade.now, "ns").astype("datetime64[m]")),
             spot=dict(zip(tickers, map(float, self._spot[day]), strict=True)),
@@ -97,6 +88,26 @@ class AuditTrail:
             caps=caps,
             shocks=shocks,
         )
+
+    def _vol_of(self, day: int, i: Instrument) -> float:
+        now = int(self._history.sessions.closes[day])
+        years = np.array([(i.expiry - now) / _NS_PER_YEAR])
+        underlying = self._history.underlyings.index(i.underlying)
+        return float(self._history.implied_vol(day, underlying, np.array([i.strike]), years)[0])
+
+    def _caps_and_shocks(
+        self, now: int
+    ) -> tuple[dict[str, tuple[float, float]], dict[int, HorizonShocks]]:
+        """What is in force at a close, and the scenarios of each horizon."""
+        active = self._rules_before(now)
+        caps = self._caps([*active, *self._rules_after(now)])
+        shocks = self._horizons(now)
+        jumps = [rule for rule in active if rule.gap_log_return > 0.0]
+        if jumps:
+            shocks[GAP] = self._gap(jumps)
+        else:
+            caps.pop("gap_loss", None)
+        return caps, shocks
 
     def _rules_before(self, now: int) -> list[EventRule]:
         """Rules of known events with fewer closes left before them than the rule asks for."""
@@ -144,14 +155,12 @@ class AuditTrail:
 
     def _horizons(self, now: int) -> dict[int, HorizonShocks]:
         """Moves over the last `window` sessions, from closes and volatilities."""
-        if now not in self._shocks:
-            day = self._row[now]
-            self._shocks[now] = {
-                days: self._moves(day, days)
-                for days in (1, 3, 5)
-                if any(name.endswith(f"_{days}d") for name in self._caps())
-            }
-        return self._shocks[now]
+        day = self._row[now]
+        return {
+            days: self._moves(day, days)
+            for days in (1, 3, 5)
+            if any(name.endswith(f"_{days}d") for name in self._caps())
+        }
 
     def _moves(self, day: int, days: int) -> HorizonShocks:
         log_spot = np.log(self._spot)

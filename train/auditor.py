@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,9 @@ MEASURES = (*GREEKS, *TAILS)
 
 TAIL_PROBABILITY = 0.01
 _KEPT = 20  # breaches kept in full; the counts are always complete
+# A unit's Greeks and P&L depend on the market and the contract alone, so books that meet at one
+# close share them. This many are kept, the least used go first; P&L of 500 scenarios takes 4 kB.
+_UNIT_GREEKS, _UNIT_PNLS = 1 << 18, 1 << 14
 
 
 @dataclass(frozen=True)
@@ -295,10 +299,24 @@ def _greek_per_unit(step: AuditedStep, contract: AuditedContract, measure: str) 
         return {"delta": 1.0, "dollar_delta": spot}.get(measure, 0.0)
     if not _prices(contract, step.rate, dividend_yield):
         return math.nan
-    arguments = (
-        contract.right.lower(), spot, contract.strike, contract.years, step.rate, contract.vol,
+    return _option_greek(
+        measure, contract.right, spot, contract.strike, contract.years, step.rate, contract.vol,
         dividend_yield,
     )  # fmt: skip
+
+
+@lru_cache(maxsize=_UNIT_GREEKS)
+def _option_greek(
+    measure: str,
+    right: str,
+    spot: float,
+    strike: float,
+    years: float,
+    rate: float,
+    vol: float,
+    dividend_yield: float,
+) -> float:
+    arguments = (right.lower(), spot, strike, years, rate, vol, dividend_yield)
     if measure in ("delta", "dollar_delta"):
         value = analytical.delta(*arguments) * (spot if measure == "dollar_delta" else 1.0)
     elif measure in ("gamma", "dollar_gamma"):
@@ -365,16 +383,34 @@ def _contract_pnl(
         return np.asarray(spot * np.expm1(returns))
     if not _prices(contract, step.rate, dividend_yield):
         return np.full(shocks.size, math.nan)
+    return _option_pnl(
+        shocks, ticker, contract.right, spot, contract.strike, contract.years, step.rate,
+        contract.vol, dividend_yield,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=_UNIT_PNLS)
+def _option_pnl(
+    shocks: HorizonShocks,
+    ticker: str,
+    right: str,
+    spot: float,
+    strike: float,
+    years: float,
+    rate: float,
+    vol: float,
+    dividend_yield: float,
+) -> NDArray[np.float64]:
     now = black_scholes_merton(
-        contract.right, np.array([spot]), contract.strike, contract.years, step.rate,
-        np.array([contract.vol]), dividend_yield,
-    )  # fmt: skip
+        right, np.array([spot]), strike, years, rate, np.array([vol]), dividend_yield
+    )
     then = black_scholes_merton(
-        contract.right, spot * np.exp(returns), contract.strike,
-        contract.years - shocks.years_elapsed, step.rate, contract.vol * np.exp(vol_changes),
-        dividend_yield,
+        right, spot * np.exp(shocks.log_return[ticker]), strike, years - shocks.years_elapsed,
+        rate, vol * np.exp(shocks.log_vol_change[ticker]), dividend_yield,
     )  # fmt: skip
-    return np.asarray(then - now)
+    pnl = np.asarray(then - now)
+    pnl.setflags(write=False)
+    return pnl
 
 
 def black_scholes_merton(

@@ -10,16 +10,14 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
-from itertools import islice
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from riskenv.train.soak_oracle import Oracle
 from riskenv.train.soak_world import TOKEN, VAR, SoakWorld, Tick, books_of
+from riskenv.train.task_pool import in_processes
 
 from riskenv import BreakerState, Portfolio, Proposal, Rung, Verdict
 from riskenv.circuit_breaker import halt, resume
@@ -141,17 +139,7 @@ def _parts(actions: int, seed: int, jobs: int) -> Iterator[SoakTally]:
         (seed, first, min(first + _WORLDS_PER_TASK, worlds), actions)
         for first in range(0, worlds, _WORLDS_PER_TASK)
     )
-    if jobs == 1:
-        yield from (_task(*task) for task in tasks)
-        return
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running: set[Future[SoakTally]] = {
-            pool.submit(_task, *task) for task in islice(tasks, 2 * jobs)
-        }
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            running |= {pool.submit(_task, *task) for task in islice(tasks, len(done))}
-            yield from (future.result() for future in done)
+    yield from in_processes(_task, tasks, jobs)
 
 
 def _task(seed: int, first: int, stop: int, actions: int) -> SoakTally:
