@@ -1,7 +1,7 @@
 """Kinds of action spaces: what stands for nothing, what lies nearer to it, what a mask lists.
 
 One small class for each kind of space. They know actions and nothing of trades; which of the
-actions may be done is for `riskenv.wrappers.candidates` and the layer.
+actions may be done is for `riskenv.wrappers.alternatives` and the layer.
 """
 
 from __future__ import annotations

@@ -67,11 +67,8 @@ class Alternatives:
     ) -> Choice:
         """The best there is in place of the request; of nothing, where it is None."""
         if isinstance(self.kind, MenuActions):
-            menu = self.menu(env, a)
-            asked = _hold_row(menu) if action is None else int(action) - self.kind.every.start
-            return self._decide(state, a, list(self.kind.every), Proposal(menu, asked))
-        # Without a hold among the alternatives nothing could be blocked.
-        fallbacks = self.adapter.fallbacks(env) or [self.kind.rest()]
+            return self._of_menu(env, state, a, action)
+        fallbacks = self._fallbacks(env)
         asked = fallbacks[0] if action is None else action
         return self._encoded(env, state, a, asked) or self._known(env, state, a, asked, fallbacks)
 
@@ -88,10 +85,7 @@ class Alternatives:
     def menu(self, env: Any, a: Assessment) -> FloatArray:
         """(A, n) the trades of every action of a menu."""
         trades = self.adapter.preview_all(env)
-        if trades is None:
-            assert isinstance(self.kind, MenuActions)
-            trades = np.stack([self.preview(env, a, action) for action in self.kind.every])
-        return trades
+        return self._row_by_row(env, a) if trades is None else trades
 
     def mask(self, env: Any, a: Assessment, at_once: int | None) -> Any:
         """Which choices are open, in the form that the space's kind has (`ActionKind.shaped`).
@@ -113,8 +107,7 @@ class Alternatives:
         """
         if isinstance(self.kind, MenuActions):
             return self.manager.mask(a, Proposal(self.menu(env, a)))
-        fallbacks = self.adapter.fallbacks(env)
-        base = fallbacks[0] if fallbacks else self.kind.rest()
+        base = self._fallbacks(env)[0]
         choices = self.kind.choices(base)
         still = self.preview(env, a, base)
         change = np.stack([self.preview(env, a, choice) for choice in choices]) - still
@@ -130,6 +123,47 @@ class Alternatives:
         if at_once is None:
             flags = np.stack([_of_slots(f, slots, m) for f, m in zip(flags, times, strict=True)])
         return self.kind.shaped(flags[np.argmax(flags.sum(axis=1))] | nothing)
+
+    def _fallbacks(self, env: Any) -> list[Any]:
+        """The actions known to be safe, as far as they are actions; else the one that rests:
+        without a hold among the alternatives nothing could be blocked."""
+        known = [
+            action if self.kind.contains(action) else brought_in(self.kind.space, action)
+            for action in self.adapter.fallbacks(env)
+        ]
+        return [action for action in known if action is not None] or [self.kind.rest()]
+
+    # -- rows of a menu -------------------------------------------------------------------------
+
+    def _of_menu(self, env: Any, state: BreakerState, a: Assessment, action: Any | None) -> Choice:
+        """The nearest row that may be done."""
+        menu = self.adapter.preview_all(env)
+        if menu is not None:
+            choice = self._row(state, a, menu, action)
+            if self._bears_out(env, a, choice):
+                return choice
+            # All rows at once are not those that are given one by one, and only of the latter is
+            # it known what would be executed.
+        return self._row(state, a, self._row_by_row(env, a), action)
+
+    def _row(
+        self, state: BreakerState, a: Assessment, menu: FloatArray, action: Any | None
+    ) -> Choice:
+        assert isinstance(self.kind, MenuActions)
+        asked = _hold_row(menu) if action is None else int(action) - self.kind.every.start
+        return self._decide(state, a, list(self.kind.every), Proposal(menu, asked))
+
+    def _bears_out(self, env: Any, a: Assessment, choice: Choice) -> bool:
+        """Whether the request and what is done instead trade what the menu says."""
+        rows, asked = choice.proposal.trades, choice.proposal.asked
+        return all(
+            np.array_equal(self.preview(env, a, choice.actions[row]), rows[row], equal_nan=True)
+            for row in {asked, choice.decision.row}
+        )
+
+    def _row_by_row(self, env: Any, a: Assessment) -> FloatArray:
+        assert isinstance(self.kind, MenuActions)
+        return np.stack([self.preview(env, a, action) for action in self.kind.every])
 
     # -- trades of the layer's choice, as actions -----------------------------------------------
 

@@ -17,10 +17,10 @@ from riskenv.decision import Decision
 
 @dataclass(frozen=True, eq=False)
 class AuditRecord:
-    """A step. Actions are kept as they came; a caller that reuses its buffers asks at once.
+    """A step, in memory of its own.
 
     Attributes:
-        proposed, executed: actions, the same object where nothing was corrected.
+        proposed, executed: actions.
         intervened: whether something other than the proposed action was executed.
         penalties: (5,) as `riskenv.wrappers.penalties.PENALTIES` names them.
         reward: the env's own.

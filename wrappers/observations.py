@@ -25,7 +25,8 @@ def same(a: Any, b: Any) -> bool:
 
 
 def copied(obs: Any) -> Any:
-    """An observation of its own: arrays in dicts and tuples are copied, other values kept.
+    """The same in memory of its own: arrays in dicts, lists and tuples are copied, other values
+    kept.
 
     Example:
         >>> shared = np.zeros(1)
@@ -37,7 +38,8 @@ def copied(obs: Any) -> Any:
     if isinstance(obs, dict):
         return {key: copied(value) for key, value in obs.items()}
     if isinstance(obs, tuple):
-        return tuple(copied(value) for value in obs)
+        values = [copied(value) for value in obs]
+        return type(obs)(*values) if hasattr(obs, "_fields") else tuple(values)
     if isinstance(obs, list):
         return [copied(value) for value in obs]
     return np.array(obs) if isinstance(obs, np.ndarray) else obs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -13,10 +14,12 @@ import numpy as np
 from gymnasium.error import InvalidAction, ResetNeeded
 from numpy.typing import NDArray
 from riskenv.wrappers.action_spaces import action_kind
+from riskenv.wrappers.actions import owned
 from riskenv.wrappers.adapter import Adapter, Protection
 from riskenv.wrappers.alternatives import Alternatives, Choice
 from riskenv.wrappers.audit_record import AuditRecord
 from riskenv.wrappers.construction import Source, config_of, manager_of, reader_of
+from riskenv.wrappers.observations import copied
 from riskenv.wrappers.penalties import (
     PENALTIES,
     PenaltyConfig,
@@ -44,6 +47,13 @@ from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.sessions import Sessions
 from riskenv.var_config import VarConfig
 
+_log = logging.getLogger(__name__)
+
+# A level that only reacts is worth saying even where nobody asked.
+_LEVELS = {
+    Protection.READ: logging.WARNING, Protection.PREVIEW: logging.INFO,
+    Protection.ENCODE: logging.INFO,
+}  # fmt: skip
 _WORDS = {
     "correction": ("auto", "none"),
     "masked_action": ("replace", "raise"),
@@ -117,7 +127,7 @@ class RiskConstrainedEnv(
         >>> dict(zip(env.cost_names, info["costs"].tolist()))
         {'delta': 0.0, 'vega': 0.0}
         >>> sorted(env.risk_report())
-        ['events', 'greeks', 'rung', 'var']
+        ['events', 'greeks', 'protection', 'rung', 'var']
     """
 
     # Names of the entries of info["risk"] and info["penalties"].
@@ -179,6 +189,8 @@ class RiskConstrainedEnv(
             env, self.adapter, limits, sessions=sessions, history=history, var=var, events=events,
             event_policy=event_policy,
         )  # fmt: skip
+        level = self.adapter.protection
+        _log.log(_LEVELS[level], "%s: protection %s", env, level.words)
         self.penalty = config_of("penalty", PenaltyConfig, penalty)
         self._drawdown_limits = _drawdown_limits(self.manager.limits, self.penalty)
         self.correction = correction
@@ -203,7 +215,7 @@ class RiskConstrainedEnv(
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
-        """Begin an episode; the info is the env's own.
+        """Begin an episode; the info is a copy of the env's own.
 
         Raises:
             InfeasibleStartError: starts outside the caps are not kept, and none inside was found.
@@ -222,7 +234,7 @@ class RiskConstrainedEnv(
                 f"start is still outside {', '.join(self.assessment.breached)}"
             )
         self._begin_recorded_episode()
-        return self._observe(obs), info
+        return self._observe(obs), copied(info)
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """One step of the env, with the action that the layer lets through.
@@ -233,10 +245,12 @@ class RiskConstrainedEnv(
         Raises:
             InvalidAction: `masked_action` is "raise", and the mask ruled this action out.
         """
-        executed, penalties = action, np.zeros(len(PENALTIES))
+        executed, intervened, penalties = action, False, np.zeros(len(PENALTIES))
         watching = self._only_watches()
         if not watching:
-            executed = self._constrained(action, penalties)
+            executed, intervened = self._constrained(action, penalties)
+        # Copied before the env, which may scale what it is handed in place, has had them.
+        asked, done = copied(action), owned(executed)
         obs, reward, terminated, truncated, info = self.env.step(executed)
         self._assess(obs, info)
         a, reward = self.assessment, float(reward)
@@ -247,9 +261,10 @@ class RiskConstrainedEnv(
             if self.penalty.drawdown_weight > 0.0:
                 limit = self._drawdown_limit(a.equity)
                 penalties[2] = drawdown_penalty(a.drawdown, limit, self.penalty)
-        intervened = executed is not action
-        info = self._info.of(info, a, costs, penalties, reward, executed, intervened)
-        self._audited = AuditRecord(action, executed, intervened, penalties, reward, self._state)
+        info = self._info.of(copied(info), a, costs, penalties, reward, done, intervened)
+        self._audited = AuditRecord(
+            asked, copied(done), intervened, penalties.copy(), reward, self._state
+        )
         return (
             self._observe(obs),
             reward - float(penalties.sum()),
@@ -285,8 +300,9 @@ class RiskConstrainedEnv(
         known = self.adapter.protection is not Protection.READ or self.adapter.fallbacks(self.env)
         return self.correction == "none" or not known
 
-    def _constrained(self, action: Any, penalties: NDArray[np.float64]) -> Any:
-        """The action to execute; keeps the decision, records its inputs, fills its penalties."""
+    def _constrained(self, action: Any, penalties: NDArray[np.float64]) -> tuple[Any, bool]:
+        """(the action to execute, whether it is another one); keeps the decision, records its
+        inputs, fills its penalties."""
         a, choose = self.assessment, self._alternatives
         if self._state.rung > a.rung:  # halted since it was assessed
             a = replace(a, rung=self._state.rung)
@@ -314,7 +330,8 @@ class RiskConstrainedEnv(
         if config.utilisation_weight > 0.0:
             used = float(decision.used_after[a.capped].max(initial=0.0))
             penalties[3] = utilisation_penalty(used, config)
-        return choice.action if replaced else action
+        # An adapter may offer the same object at every step: the env gets one of its own.
+        return (copied(choice.action), True) if replaced else (action, False)
 
     # -- starts ---------------------------------------------------------------------------------
 
@@ -373,11 +390,16 @@ class RiskConstrainedEnv(
         self._state, self._assessment = self.manager.assess(self._state, portfolio, market)
 
     def _observe(self, obs: Any) -> Any:
-        return obs if self._observation is None else self._observation.of(obs, self.assessment)
+        """What the agent is shown, its memory its own: some envs fill one buffer for ever."""
+        if self._observation is None:
+            return copied(obs)
+        return self._observation.of(obs, self.assessment)
 
     def risk_report(self) -> dict[str, Any]:
-        """Greeks, VaR, events and rung of the book as it stands, JSON-ready."""
-        return self.manager.report(self.assessment)
+        """Greeks, VaR, events and rung of the book as it stands, and the level of protection;
+        JSON-ready."""
+        report = self.manager.report(self.assessment)
+        return {**report, "protection": self.adapter.protection.name}
 
     def audit_record(self) -> dict[str, Any]:
         """All about the last step, JSON-ready: the action proposed and the one executed, the

@@ -8,6 +8,7 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
 from riskenv.wrappers.cap_use import CapUse
+from riskenv.wrappers.observations import copied
 
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
@@ -26,9 +27,10 @@ KEY = "risk"
 class RiskObservation:
     """Appends the layer's state to a flat Box of floats, or adds it to a Dict as "risk".
 
-    Numbers: for each cap (`riskenv.wrappers.cap_use.CapUse`) its headroom as a share of the cap,
-    in [-3, 1]; where one-day VaR is capped, VaR / limit in [0, 4]; the rung in [0, 1]; and the
-    closes before the next event in force, as a share of 20, 1 where there is none.
+    Numbers, all finite: for each cap (`riskenv.wrappers.cap_use.CapUse`) its headroom as a share
+    of the cap, in [-3, 1]; where one-day VaR is capped, VaR / limit in [0, 4]; the rung in [0, 1];
+    and the closes before the next event in force, as a share of 20, 1 where there is none.
+    What is Unknown shows as the worst there is: headroom -3, VaR 4 limits, an event at once.
 
     Args:
         space: the env's observation space.
@@ -79,8 +81,8 @@ class RiskObservation:
         """The observation with the layer's numbers; a copy."""
         risk = self.numbers(a)
         if isinstance(self.space, spaces.Dict):
-            return {**obs, KEY: risk.astype(np.float32)}
-        return np.concatenate([obs, risk.astype(obs.dtype)])
+            return {**copied(obs), KEY: risk.astype(np.float32)}
+        return np.concatenate([obs, risk], dtype=self.space.dtype, casting="same_kind")
 
     def numbers(self, a: Assessment) -> NDArray[np.float64]:
         """(R,) the numbers, as `names` names them."""
@@ -93,5 +95,6 @@ class RiskObservation:
             loss = np.nan_to_num(a.used[INDEX["var_1d"]], nan=np.inf, posinf=np.inf)
             out[-3] = min(loss, 1.0 - LEAST_HEADROOM)
         out[-2] = a.rung / Rung.HALTED
-        out[-1] = min(left, default=FARTHEST_EVENT) / FARTHEST_EVENT
+        unknown = a.events.calendar_unknown or a.events.unknown or a.events.undated
+        out[-1] = 0.0 if unknown else min(left, default=FARTHEST_EVENT) / FARTHEST_EVENT
         return out

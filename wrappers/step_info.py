@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from riskenv.wrappers.actions import owned
 from riskenv.wrappers.cap_use import CapUse
 
 from riskenv.assessment import Assessment
@@ -83,17 +82,15 @@ class StepInfo:
         executed: Any,
         intervened: bool,
     ) -> dict[str, Any]:
-        """`info` and the layer's keys, in a dict of its own; arrays are handed over, not copied."""
+        """The env's `info`, to which the layer's keys are added; nothing is copied."""
         risk = np.empty(len(RISK_NAMES))
         risk[:-1] = a.before[self._figures]
         risk[-1] = a.day_loss
         np.copyto(risk, _UNKNOWN, where=np.isnan(risk))
-        # A copy: an env that hands out one dict for ever would show these keys at its reset.
-        out = dict(info)
-        if not self._own.isdisjoint(out):
+        if not self._own.isdisjoint(info):
             # An env that speaks of costs itself is still heard.
-            out.update({f"env_{key}": out[key] for key in self.KEYS if key in out})
-        out.update(
+            info.update({f"env_{key}": info[key] for key in self.KEYS if key in info})
+        info.update(
             cost=1.0 if costs.any() else 0.0,
             costs=costs,
             penalties=penalties,
@@ -101,6 +98,6 @@ class StepInfo:
             risk=risk,
             intervened=int(intervened),
             rung=int(a.rung),
-            executed_action=owned(executed),
+            executed_action=executed,
         )
-        return out
+        return info
