@@ -102,6 +102,13 @@ class Portfolio:
         """(K, n) working orders, of which there may be none."""
         return np.zeros((0, len(self.table))) if self.working is None else self.working
 
+    @cached_property
+    def exposed(self) -> NDArray[np.bool_]:
+        """(n,) instruments that the book, a part of it or a working order may hold: parts of two
+        strategies that cancel are a risk to each."""
+        parts = (self.quantity, *self.strategies.values(), *self.orders)
+        return np.asarray(np.stack(parts).any(axis=0))
+
     @property
     def untagged(self) -> NDArray[np.float64]:
         """(n,) what belongs to no strategy, in the order that tags were given."""

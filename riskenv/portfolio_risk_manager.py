@@ -255,9 +255,7 @@ class PortfolioRiskManager:
         blocked = unknown
         ends = (X, X)
         if unknown.any():
-            held = portfolio.quantity != 0.0
-            if portfolio.working is not None:
-                held |= portfolio.working.any(axis=0)
+            held = portfolio.exposed
             # A quote can be one while the Greeks of it cannot be computed, or disagree.
             code = np.where(market.unknown_code == 0, NOT_COMPUTABLE, market.unknown_code)
             ends = exposure_bounds(market, np.where(unknown & held, code, 0))

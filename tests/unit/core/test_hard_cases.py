@@ -91,6 +91,15 @@ def test_a_plan_does_not_call_a_strategys_broken_cap_resolved() -> None:
         g.reduction_plan(held, market(), {"dollar_delta[condor]": 0.3})
 
 
+def test_what_is_unknown_in_a_strategy_is_unknown_to_it_though_another_offsets_it() -> None:
+    g = gate(caps=Caps(), by_strategy={"condor": ScopeCaps(delta=50.0)})
+    parts = {"condor": {SPY: 40.0, QQQ: 8.0}, "hedge": {SPY: -40.0}}
+    held = book(8.0, 0.0, cash=1e6, strategies=parts)
+    for snapshot in (market(), market(spy=np.nan, now=NOW + HOUR)):
+        decision = g.check(held, snapshot, {QQQ: 10.0}, strategy="condor")
+        assert 48.0 + decision.trades[0] <= 50.0
+
+
 def test_a_plan_that_working_orders_undo_is_not_resolved() -> None:
     g = gate(caps=Caps(delta=40.0))
     plan = g.reduction_plan(book(0.0, 60.0, working=[{SPY: 60.0}]), market())
