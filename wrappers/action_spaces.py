@@ -52,6 +52,10 @@ class ActionKind(ABC):
     def nearer(self, action: Any, base: Any) -> list[Any]:
         """Actions between `action` and `base`, without these two."""
 
+    def shrunk(self, action: Any, base: Any, scale: float) -> Any:
+        """The action with all that is continuous in it that much of the way from `base`."""
+        return action
+
     @abstractmethod
     def choices(self, base: Any) -> list[Any]:
         """Each entry of a mask as an action: `base` but for one choice."""
@@ -99,7 +103,10 @@ class BoxActions(ActionKind):
         return scaled(self.space, np.zeros(self.space.shape), 0.0)
 
     def nearer(self, action: Any, base: Any) -> list[Any]:
-        return [scaled(self.space, action, scale, base) for scale in RADIAL_SCALES]
+        return [self.shrunk(action, base, scale) for scale in RADIAL_SCALES]
+
+    def shrunk(self, action: Any, base: Any, scale: float) -> NDArray[Any]:
+        return scaled(self.space, action, scale, base)
 
     def choices(self, base: Any) -> list[Any]:
         return []
@@ -177,20 +184,17 @@ class DictActions(ActionKind):
 
     def nearer(self, action: Any, base: Any) -> list[Any]:
         """Each part by itself nearer to its base, or at it; then only that part as asked; then all
-        the continuous parts part of the way."""
+        that is continuous, however deep, part of the way."""
         rows = []
         for key, part in self.parts.items():
             for smaller in (*part.nearer(action[key], base[key]), base[key]):
                 rows.append({**action, key: smaller})
                 rows.append({**base, key: smaller})
             rows.append({**base, key: action[key]})
-        boxes = {k: p for k, p in self.parts.items() if isinstance(p, BoxActions)}
-        if len(boxes) > 1:
-            ways = [part.nearer(action[key], base[key]) for key, part in boxes.items()]
-            rows += [
-                {**action, **dict(zip(boxes, way, strict=True))} for way in zip(*ways, strict=True)
-            ]
-        return rows
+        return rows + [self.shrunk(action, base, scale) for scale in RADIAL_SCALES]
+
+    def shrunk(self, action: Any, base: Any, scale: float) -> dict[str, Any]:
+        return {k: part.shrunk(action[k], base[k], scale) for k, part in self.parts.items()}
 
     def choices(self, base: Any) -> list[Any]:
         return [

@@ -98,6 +98,9 @@ class Alternatives:
         the caps. Of m = 1, 2, 4, ... up to the number of slots the one that leaves most open is
         taken; slots beyond m are closed, those with fewest open choices first.
 
+        A Box in a Dict has no mask. It stands where the first fallback has it while the choices
+        beside it are judged: what it adds is for `step` to correct.
+
         Args:
             at_once: how many slots are reckoned with instead, none being closed: combinations of
                 more than so many may need correction. While the layer reduces the book each

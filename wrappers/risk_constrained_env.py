@@ -87,7 +87,8 @@ class RiskConstrainedEnv(
     enforces. Bounds of the action space stay as they are.
 
     Args:
-        env: its actions Discrete, MultiDiscrete, MultiBinary, Box, or a Dict of these.
+        env: its actions Discrete, MultiDiscrete, MultiBinary, Box, or a Dict of these, also of
+            Dicts. A Tuple is not taken: give it as a Dict.
         limits: caps and breaker levels, as `RiskLimits`, a mapping or a YAML file; or a whole
             `PortfolioRiskManager`, which envs of one process may share, and with it the matrices
             of the days they replay. `limits.correction` says how a trade is corrected: projected
@@ -278,8 +279,9 @@ class RiskConstrainedEnv(
 
         Discrete: (A,) actions that would reach the env unchanged. MultiDiscrete and MultiBinary:
         the flags of slot after slot, as sb3-contrib's MaskablePPO asks for them, of which any
-        combination would (`Alternatives.mask`; see `mask_slots`). Dict: a mask for each part,
-        None for a Box.
+        combination would (`Alternatives.mask`; see `mask_slots`). Dict: a mask for each part, as
+        deep as the space; None for a Box, which stands where the first fallback has it while the
+        choices beside it are judged. What the agent then asks of it is for `step` to correct.
 
         Raises:
             TypeError: the action space is a Box, or a Dict of nothing else.

@@ -97,6 +97,25 @@ class Parts(Joint):
         return side * np.rint(float(action["size"][0])), float(action["qqq"][0]) - 2.0
 
 
+class Nested(Joint):
+    """A Dict in a Dict, with a Box in each: a side and size of SPY, lots of QQQ and a fraction."""
+
+    def __init__(self, start=0.0):
+        super().__init__(start)
+        order = {"side": spaces.Discrete(3), "size": spaces.Box(0.0, 9.0, (1,), np.float32)}
+        hedge = {"lots": spaces.Box(-5.0, 5.0, (), np.float64), "on": spaces.MultiBinary(1)}
+        self.action_space = spaces.Dict({"spy": spaces.Dict(order), "qqq": spaces.Dict(hedge)})
+        self.HOLD = {
+            "spy": {"side": 0, "size": np.zeros(1, dtype=np.float32)},
+            "qqq": {"lots": np.array(0.0), "on": np.zeros(1, dtype=np.int8)},
+        }
+
+    def sizes(self, action):
+        side = (0.0, 1.0, -1.0)[int(action["spy"]["side"])]
+        hedge = float(action["qqq"]["on"][0]) * np.rint(float(action["qqq"]["lots"]))
+        return side * np.rint(float(action["spy"]["size"][0])), hedge
+
+
 class JointAdapter(Adapter):
     """Previews; `encodes` says whether it can also be told what to trade."""
 
@@ -122,7 +141,7 @@ class EncodingAdapter(JointAdapter):
         return np.array([lots[SPY], lots[QQQ]]).astype(int) + 3
 
 
-KINDS = (Slots, ManySlots, Bits, Parts)
+KINDS = (Slots, ManySlots, Bits, Parts, Nested)
 DELTA = 450.0
 
 

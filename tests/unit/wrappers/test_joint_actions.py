@@ -22,6 +22,7 @@ from .joint_envs import (
     EncodingAdapter,
     JointAdapter,
     ManySlots,
+    Nested,
     Parts,
     Slots,
     constrained,
@@ -171,6 +172,44 @@ def test_a_dict_has_a_mask_for_each_part_and_none_for_a_box():
     assert mask["qqq"].shape == (5,)
     assert mask["side"][0]
     assert mask["qqq"][2]
+
+
+def test_a_dict_in_a_dict_has_masks_as_deep():
+    env = constrained(Nested)
+    env.reset(seed=0)
+    mask = env.action_masks()
+    assert mask["spy"]["size"] is None
+    assert mask["qqq"]["lots"] is None
+    assert mask["spy"]["side"].tolist() == [True] * 3
+    assert mask["qqq"]["on"].tolist() == [True, True]
+
+
+def test_a_box_stands_at_hold_while_the_choices_beside_it_are_judged():
+    env = constrained(Parts)
+    env.reset(seed=0)
+    action = {"side": 1, "size": np.array([9.0], np.float32), "qqq": np.array([2])}
+    assert env.action_masks()["side"].all()  # of size 0 every side is free
+    *_, info = env.step(action)
+    assert info["intervened"] == 1
+    assert info["executed_action"]["side"] == 1
+    assert gross(env) == 400.0  # of the 900 asked for; step cut the size
+    long = {**action, "size": np.ones(1, np.float32)}
+    assert env.env.HOLD["size"].tolist() == [0.0]
+    env.step(long)
+    assert gross(env) == 400.0
+
+
+def test_boxes_of_a_dict_shrink_together_however_deep():
+    kind = action_kind(Nested().action_space)
+    asked = {
+        "spy": {"side": 1, "size": np.array([8.0], np.float32)},
+        "qqq": {"lots": np.array(-4.0), "on": np.ones(1, np.int8)},
+    }
+    halves = {
+        "spy": {"side": 1, "size": np.array([4.0], np.float32)},
+        "qqq": {"lots": np.array(-2.0), "on": np.ones(1, np.int8)},
+    }
+    assert any(same(row, halves) for row in kind.nearer(asked, Nested().HOLD))
 
 
 def test_fewer_slots_at_once_leave_more_open():
