@@ -39,6 +39,15 @@ def config_of(name: str, model: type[ConfigT], source: ConfigT | Source | None) 
     return load_config(model, source)
 
 
+def read_now(name: str, model: type[ConfigT], source: Any) -> Any:
+    """The configuration, where it is given as a file; else what is given.
+
+    Raises:
+        ConfigError: the file is missing, or not valid.
+    """
+    return config_of(name, model, source) if isinstance(source, str | Path) else source
+
+
 def reader_of(env: gymnasium.Env[Any, Any], adapter: Adapter | str | None) -> Adapter:
     """The adapter that was given, or the env's own.
 

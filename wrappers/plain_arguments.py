@@ -70,9 +70,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Config):
         return value.model_dump(mode="json")
     if isinstance(value, Event):
-        return asdict(value)
+        return plain(asdict(value))
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
     if isinstance(value, tuple | list):
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
@@ -116,7 +118,7 @@ def events_of(value: Any) -> tuple[Event, ...]:
     for event in given:
         if isinstance(event, Mapping):
             try:
-                event = Event(**event)
+                event = Event(**plain(event))
             except (TypeError, ValueError) as error:
                 raise ConfigError(f"events: got {dict(event)}; {error}") from None
         if not isinstance(event, Event):
@@ -126,10 +128,11 @@ def events_of(value: Any) -> tuple[Event, ...]:
 
 
 def adapter_of(value: Any) -> Any:
-    """The adapter given as itself, or as "module:Class", which is called without arguments.
+    """The adapter given as itself; as "module:Class", which is called without arguments; or as
+    "module:NAME" of one that is ready made.
 
     Raises:
-        ConfigError: no such module or class, or it does not do without arguments.
+        ConfigError: no such module or name, or it does not do without arguments.
 
     Example:
         >>> adapter_of("riskenv.wrappers:Nobody")
@@ -141,11 +144,12 @@ def adapter_of(value: Any) -> Any:
         return value
     module, _, name = value.partition(":")
     try:
-        return getattr(import_module(module), name)()
+        found = getattr(import_module(module), name)
+        return found() if callable(found) else found
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(
             f'adapter: got {value!r}; allowed: "module:Class" of a riskenv.wrappers.Adapter, '
-            f"which takes no arguments ({error})"
+            f'which takes no arguments, or "module:NAME" of one ({error})'
         ) from None
 
 

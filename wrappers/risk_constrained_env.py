@@ -18,7 +18,7 @@ from riskenv.wrappers.actions import owned
 from riskenv.wrappers.adapter import Adapter, Protection
 from riskenv.wrappers.alternatives import Alternatives, Choice
 from riskenv.wrappers.audit_record import AuditRecord
-from riskenv.wrappers.construction import Source, config_of, manager_of, reader_of
+from riskenv.wrappers.construction import Source, config_of, manager_of, read_now, reader_of
 from riskenv.wrappers.observations import copied
 from riskenv.wrappers.penalties import (
     PENALTIES,
@@ -93,8 +93,8 @@ class RiskConstrainedEnv(
             `PortfolioRiskManager`, which envs of one process may share, and with it the matrices
             of the days they replay. `limits.correction` says how a trade is corrected: projected
             on the caps, or cut back radially.
-        adapter: how to read the env, as itself or "module:Class"; by default the env's own
-            `risk_adapter`.
+        adapter: how to read the env, as itself, as "module:Class", or as "module:NAME" of one; by
+            default the env's own `risk_adapter`.
         sessions: the exchange calendar; by default the adapter's.
         history: factor moves for VaR; by default the adapter's. Needed where a tail is capped.
             Either may be the reference to a file that `riskenv.wrappers.save_table` wrote.
@@ -111,7 +111,8 @@ class RiskConstrainedEnv(
             closes some, so that no combination of what it leaves open needs correction.
         unsafe_start: a start outside the caps is "keep": kept; "reject": drawn again; "reduce":
             reduced by the layer before the agent's first step.
-        carry_state: keep the breaker's state over a reset instead of starting afresh.
+        carry_state: keep the breaker's state over a reset instead of starting afresh; time must
+            then go on over it.
 
     Raises:
         ConfigError: a configuration is refused, the env says nothing of how to read it, or its
@@ -155,6 +156,11 @@ class RiskConstrainedEnv(
         carry_state: bool = False,
     ) -> None:
         events = events if isinstance(events, Mapping) else tuple(events)
+        # A spec holds what a file said when it was read, and goes where the file is not.
+        limits = read_now("limits", RiskLimits, limits)
+        var = read_now("var", VarConfig, var)
+        event_policy = read_now("event_policy", EventPolicy, event_policy)
+        penalty = read_now("penalty", PenaltyConfig, penalty)
         gymnasium.utils.RecordConstructorArgs.__init__(
             self,
             limits=plain(limits),
@@ -165,12 +171,12 @@ class RiskConstrainedEnv(
             events=plain(events),
             event_policy=plain(event_policy),
             penalty=plain(penalty),
-            observe_risk=observe_risk,
+            observe_risk=plain(observe_risk),
             correction=correction,
             masked_action=masked_action,
-            mask_slots=mask_slots,
+            mask_slots=plain(mask_slots),
             unsafe_start=unsafe_start,
-            carry_state=carry_state,
+            carry_state=plain(carry_state),
             # A shared manager stays shared, its matrices uncopied; `plain` copied the rest.
             _disable_deepcopy=True,
         )
@@ -182,8 +188,9 @@ class RiskConstrainedEnv(
             if value not in _WORDS[name]:
                 allowed = ", ".join(map(repr, _WORDS[name]))
                 raise ConfigError(f"{name}: got {value!r}; allowed: {allowed}")
-        if mask_slots is not None and not mask_slots >= 1:
-            raise ConfigError(f"mask_slots: got {mask_slots}; allowed: 1 or more, or None")
+        whole = isinstance(mask_slots, int | np.integer) and mask_slots >= 1
+        if mask_slots is not None and not whole:
+            raise ConfigError(f"mask_slots: got {mask_slots}; allowed: 1 or more slots, or None")
         self._kind = action_kind(env.action_space)
         self.adapter = reader_of(env, adapter)
         self.manager = manager_of(
@@ -221,14 +228,16 @@ class RiskConstrainedEnv(
         Raises:
             InfeasibleStartError: starts outside the caps are not kept, and none inside was found.
         """
-        obs, info = self._start(seed, options)
+        # What is rejected below never was part of the run.
+        before = self._state if self._carry_state else BreakerState()
+        obs, info = self._start(before, seed, options)
         for _ in range(START_ATTEMPTS):
             if self._unsafe_start == "keep" or not self.assessment.breached:
                 break
             if self._unsafe_start == "reject":
-                obs, info = self._start(None, options)
+                obs, info = self._start(before, None, options)
             else:
-                obs, info = self._reduced_start(options)
+                obs, info = self._reduced_start(before, options)
         else:
             raise InfeasibleStartError(
                 f"unsafe_start: {self._unsafe_start!r}, and after {START_ATTEMPTS} attempts the "
@@ -337,27 +346,28 @@ class RiskConstrainedEnv(
 
     # -- starts ---------------------------------------------------------------------------------
 
-    def _start(self, seed: int | None, options: dict[str, Any] | None) -> tuple[Any, Any]:
+    def _start(
+        self, state: BreakerState, seed: int | None, options: dict[str, Any] | None
+    ) -> tuple[Any, Any]:
         obs, info = self.env.reset(seed=seed, options=options)
-        self._assess_afresh(obs, info)
+        self._state, self.last_decision, self._audited = state, None, None
+        self._assess(obs, info)
         return obs, info
 
-    def _reduced_start(self, options: dict[str, Any] | None) -> tuple[Any, Any]:
+    def _reduced_start(
+        self, before: BreakerState, options: dict[str, Any] | None
+    ) -> tuple[Any, Any]:
         """The start one step on, in which the layer brought what it could inside."""
         a = self.assessment
         a = replace(a, rung=max(a.rung, Rung.REDUCE))
         choice = self._alternatives.instead_of(self.env, self._state, a, None)
         obs, _, terminated, truncated, info = self.env.step(choice.action)
         if terminated or truncated:
-            return self._start(None, options)
-        self._assess_afresh(obs, info)
-        return obs, info
-
-    def _assess_afresh(self, obs: Any, info: dict[str, Any]) -> None:
+            return self._start(before, None, options)
         if not self._carry_state:
-            self._state = BreakerState()
-        self.last_decision = self._audited = None
+            self._state = before
         self._assess(obs, info)
+        return obs, info
 
     # -- what the layer sees --------------------------------------------------------------------
 
@@ -388,6 +398,8 @@ class RiskConstrainedEnv(
         return () if self._observation is None else self._observation.names
 
     def _assess(self, obs: Any, info: dict[str, Any]) -> None:
+        # Where the env cannot be read, the book before is not the one to judge an action by.
+        self._assessment = None
         portfolio, market = self.adapter.snapshot(self.env, obs, info)
         self._state, self._assessment = self.manager.assess(self._state, portfolio, market)
 

@@ -112,6 +112,7 @@ def test_a_tail_cap_needs_a_history(make_bare, cap):
         ({"masked_action": "drop"}, "masked_action: got 'drop'; allowed: 'replace', 'raise'"),
         ({"unsafe_start": "hope"}, "unsafe_start: got 'hope'; allowed: 'keep', 'reject', 'reduce'"),
         ({"mask_slots": 0}, "mask_slots: got 0; allowed: 1 or more"),
+        ({"mask_slots": 2.5}, "mask_slots: got 2.5; allowed: 1 or more"),
         ({"penalty": {"drawdown_weight": 1.0}}, "drawdown_weight: got 1.0; allowed: 0, as no"),
     ],
 )

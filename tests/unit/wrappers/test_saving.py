@@ -124,6 +124,50 @@ def test_events_are_given_as_events_or_as_mappings():
             events_of(wrong)
 
 
+READY = OptionsEnvAdapter()
+
+
+def test_an_adapter_that_takes_arguments_is_named_ready_made(make_bare, monkeypatch):
+    monkeypatch.setattr("riskenv.train.READY", READY, raising=False)
+    env = RiskConstrainedEnv(make_bare("box"), {"caps": CAPS}, adapter="riskenv.train:READY")
+    assert env.adapter is READY
+    assert through_json(env.spec).adapter is READY
+
+
+def test_numbers_of_numpy_go_through_json_too(make_bare):
+    env = RiskConstrainedEnv(
+        make_bare("discrete"),
+        {"caps": {"delta": np.float64(150.0)}},
+        events=[{"event_type": "fomc", "time": np.int64(10**18), "known_at": np.int64(0)}],
+        penalty={"var_weight": np.float32(0.5)},
+        observe_risk=np.bool_(True),
+        mask_slots=np.int64(3),
+        carry_state=np.bool_(False),
+    )
+    again = through_json(env.spec)
+    assert again.manager.config_digest == env.manager.config_digest
+    assert again.observed_risk_names == env.observed_risk_names != ()
+
+
+def test_a_spec_holds_what_its_files_said_and_not_where_they_were(make_bare, tmp_path):
+    files = {
+        "limits": (tmp_path / "limits.yaml", "caps: {delta: 150.0, var_1d: 8000.0}"),
+        "penalty": (str(tmp_path / "penalty.yaml"), "var_weight: 0.5"),
+        "event_policy": (tmp_path / "events.yaml", json.dumps(FOMC)),
+        "var": (tmp_path / "var.yaml", "window: 300"),
+    }
+    for path, text in files.values():
+        Path(path).write_text(text, encoding="utf-8")
+    given = {name: path for name, (path, _) in files.items()}
+    env = RiskConstrainedEnv(make_bare("discrete"), events=fomc_events(), **given)
+    for path, _ in files.values():
+        Path(path).unlink()
+    again = through_json(env.spec)
+    assert str(tmp_path) not in env.spec.to_json()
+    assert again.manager.config_digest == env.manager.config_digest
+    assert again.penalty == env.penalty == PenaltyConfig(var_weight=0.5)
+
+
 @pytest.mark.parametrize("wrong", ["riskenv.train", "riskenv.train:Nobody", "nowhere:X", ":", ""])
 def test_an_adapter_by_name_that_is_none_is_refused(make_bare, wrong):
     with pytest.raises(ConfigError, match=r'allowed: "module:Class" of a riskenv.wrappers.Adapter'):
