@@ -10,9 +10,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
+from gymnasium.error import InvalidAction
+from riskenv.wrappers.action_spaces import action_kind
 from riskenv.wrappers.adapter import Adapter
 from riskenv.wrappers.conformance_adapter import adapter_findings
+from riskenv.wrappers.conformance_masks import MaskWatch
 from riskenv.wrappers.conformance_report import ConformanceReport, Finding
 from riskenv.wrappers.conformance_rules import (
     DECLARED,
@@ -68,7 +70,7 @@ def check_constrained_env(
     layer, outside = _layer_of(env)
     check = _Check(env, layer, outside)
     check.keep(space_findings(env))
-    if _masked(layer):
+    if action_kind(layer.action_space).maskable:
         check.keep(remap_findings(outside))
     try:
         actions, first = check.run(steps, seed)
@@ -97,6 +99,7 @@ class _Check:
         self.findings: dict[str, Finding] = {}
         self.passages: list[Passage] = []
         self.executed: list[Any] = []
+        self.masks = MaskWatch(env, layer, outside, lambda finding: self.keep([finding]))
 
     def add(self, code: str, words: str, problem: bool = True) -> None:
         """Keep the first finding of each code."""
@@ -121,21 +124,24 @@ class _Check:
                     self.keep(
                         adapter_findings(self.adapter, self.layer.env, self.layer.action_space)
                     )
-                mask = self._mask()
-                action = self.env.action_space.sample()
-                if mask is not None and draw.random() < 0.5:
-                    start = int(getattr(self.env.action_space, "start", 0))
-                    action = int(draw.choice(np.flatnonzero(mask))) + start
+                action = self.masks.action(draw)
                 actions.append(action)
                 obs, kept = trajectory[-1], copied(trajectory[-1])
-                obs_next, reward, terminated, truncated, info = self.env.step(action)
+                try:
+                    obs_next, reward, terminated, truncated, info = self.env.step(action)
+                except InvalidAction:
+                    if self.layer._masked_action != "raise":
+                        raise
+                    actions.pop()  # as it was asked to, and nothing was done
+                    self.masks.judge(action, True, reached[-1])
+                    continue
                 if not same(obs, kept):
                     self._shared("The layer hands it on", True)
-                self._hold_to_mask(action, mask, info, reached)
+                self.masks.judge(action, bool(info["intervened"]), reached[-1])
                 trajectory[-1] = kept
                 trajectory += [(float(reward), bool(terminated), bool(truncated)), obs_next]
                 if terminated or truncated:
-                    trajectory.append(self.env.reset(seed=seed + k + 1)[0])
+                    trajectory.append(self.env.reset(seed=seed + len(actions))[0])
             trajectory[-1] = copied(trajectory[-1])
         return actions, trajectory
 
@@ -237,42 +243,6 @@ class _Check:
             problem,
         )
 
-    def _mask(self) -> NDArray[np.bool_] | None:
-        """The mask for the present step; None where there is none, or it fits no action."""
-        if not _masked(self.layer):
-            return None
-        mask: NDArray[np.bool_] = self.layer.action_masks()
-        space = self.env.action_space
-        if not mask.any():
-            self.add("mask", "the mask is empty")
-            return None
-        if not isinstance(space, spaces.Discrete) or int(space.n) != len(mask):
-            self.add("outer_remap", f"a mask of {len(mask)} rows is offered for {space}")
-            return None
-        return mask
-
-    def _hold_to_mask(
-        self, action: Any, mask: NDArray[np.bool_] | None, info: dict[str, Any], reached: list[Any]
-    ) -> None:
-        if mask is None:
-            return
-        if not same(reached[-1], action):
-            self.add(
-                "outer_remap",
-                f"the agent chose {action!r} and {reached[-1]!r} reached the layer: its mask is of "
-                "no use outside",
-            )
-            return
-        offered = bool(mask[int(action) - int(getattr(self.env.action_space, "start", 0))])
-        if offered == bool(info["intervened"]):
-            done = "replaced" if info["intervened"] else "done unchanged"
-            self.add(
-                "mask",
-                f"the mask is inconsistent with step: action {action!r} was "
-                f"{'offered' if offered else 'masked out'} and {done}. Do preview and "
-                "preview_all agree?",
-            )
-
     # -- the report -----------------------------------------------------------------------------
 
     def report(self) -> ConformanceReport:
@@ -306,6 +276,8 @@ class _Check:
             counts[DECLARED],
             by_action,
             tuple(self.findings.values()),
+            self.masks.joint,
+            self.masks.joint_unchanged,
         )
 
 
@@ -327,10 +299,6 @@ def _layer_of(
         outside.append(inner)
         inner = inner.env
     return inner, outside
-
-
-def _masked(layer: RiskConstrainedEnv) -> bool:
-    return isinstance(layer.action_space, spaces.Discrete)
 
 
 @contextmanager

@@ -37,6 +37,8 @@ class ConformanceReport:
         declared: steps on which it changed otherwise as well, as the traits say that it may.
         by_action: action of a menu -> (matched, previewed).
         findings: problems and remarks.
+        joint, joint_unchanged: combinations of choices that a mask of slots offered together, and
+            how many of them were done unchanged.
     """
 
     protection: Protection
@@ -46,6 +48,8 @@ class ConformanceReport:
     declared: int
     by_action: dict[int, tuple[int, int]]
     findings: tuple[Finding, ...]
+    joint: int = 0
+    joint_unchanged: int = 0
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -71,6 +75,11 @@ class ConformanceReport:
             for action, (matched, tried) in sorted(self.by_action.items())
             if matched < tried
         ]
+        if self.joint:
+            lines.append(
+                f"combinations of what the mask offers, done unchanged: {self.joint_unchanged:,} "
+                f"of {self.joint:,}"
+            )
         lines += [
             f"{'PROBLEM' if f.problem else 'note'} {f.code}: {f.words}" for f in self.findings
         ]

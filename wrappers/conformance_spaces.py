@@ -47,9 +47,11 @@ def remap_findings(
     """Wrappers around a layer with masks that change what its rows mean.
 
     Args:
-        outside: the wrappers between the agent and the layer.
+        outside: the wrappers between the agent and the layer, the outermost first.
     """
     for wrapper in outside:
+        if "action_masks" in vars(type(wrapper)):
+            return  # from here on the mask is the wrapper's own; what comes of it is seen
         remaps = isinstance(wrapper, gymnasium.ActionWrapper)
         if remaps or wrapper.action_space != wrapper.env.action_space:
             yield Finding(
