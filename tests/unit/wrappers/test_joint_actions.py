@@ -71,8 +71,15 @@ def test_an_admissible_joint_action_is_handed_on_as_the_same_object(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    "bad", [None, float("nan"), "hold", [99] * 4, {}, {"side": 0}, [[1], [2, 3]]]
-)
+    "bad",
+    [
+        None, float("nan"), "hold", [99] * 4, {}, {"side": 0}, [[1], [2, 3]],
+        {"side": 1, "size": [np.nan], "qqq": [2]},
+        {"side": 1, "size": [9.5], "qqq": [2]},
+        {"side": 1, "size": [1.0], "qqq": [5]},
+        {"spy": {"side": 1, "size": [np.inf]}, "qqq": {"lots": 0.0, "on": [1]}},
+    ],
+)  # fmt: skip
 def test_what_is_no_joint_action_holds_and_is_flagged(kind, bad):
     env = constrained(kind)
     env.reset(seed=0)

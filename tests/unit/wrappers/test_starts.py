@@ -100,7 +100,8 @@ class PriceGone(Slots):
 
 def test_a_start_of_which_a_capped_measure_is_unknown_is_no_safe_one():
     limits = {"caps": {"dollar_delta": 1e6}}
-    env = RiskConstrainedEnv(PriceGone(100.0), limits, adapter=JointAdapter(), unsafe_start="reject")
+    bare = PriceGone(100.0)
+    env = RiskConstrainedEnv(bare, limits, adapter=JointAdapter(), unsafe_start="reject")
     env.reset(seed=0)
     assert env.unwrapped.resets == 2
     assert np.isfinite(env.unwrapped.price)
