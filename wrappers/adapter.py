@@ -132,6 +132,21 @@ class Adapter(ABC):
     `protection`): without `preview` an action is judged after the fact, without `encode` a
     reduction and a request cannot be put into one action, without `fallbacks` a continuous action
     can only be scaled down.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from riskenv.wrappers import delta_one_market, delta_one_table
+        >>> table = delta_one_table("SPY")
+        >>> class OneShare(Adapter):
+        ...     def snapshot(self, env, obs, info):
+        ...         market = delta_one_market(table, 0, [env.price], half_spread=0.01)
+        ...         return Portfolio(table, np.array([env.shares]), env.cash), market
+        ...
+        ...     def preview(self, env, action):
+        ...         return np.array([100.0 * action - env.shares])
+        >>> env = SimpleNamespace(shares=30.0, cash=1e5, price=400.0)
+        >>> OneShare().preview(env, 0.5), OneShare().protection.name
+        (array([20.]), 'PREVIEW')
     """
 
     traits = Traits()

@@ -26,7 +26,13 @@ _FLAWS = frozenset(("least_violating", "flatten_unresolved"))
 
 
 class Choice(NamedTuple):
-    """A decision with the actions that its rows stand for."""
+    """A decision with the actions that its rows stand for.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> Choice(["buy", "hold"], None, None, SimpleNamespace(row=1, reasons=())).action
+        'hold'
+    """
 
     actions: list[Any]
     proposal: Proposal
@@ -53,6 +59,20 @@ class Alternatives:
 
     Args:
         manager: the layer; adapter: how to read the env; kind: its actions.
+
+    Example:
+        >>> import gymnasium, riskenv.train
+        >>> from riskenv.wrappers import RiskConstrainedEnv
+        >>> from riskenv.wrappers.action_spaces import action_kind
+        >>> bare = gymnasium.make("riskenv/OptionsTrading-v0", convention="discrete")
+        >>> env = RiskConstrainedEnv(bare, {"caps": {"vega": 100}})
+        >>> _ = env.reset(seed=0)
+        >>> choose = Alternatives(env.manager, env.adapter, action_kind(env.action_space))
+        >>> choose.as_asked(bare, env.state, env.assessment, 1).flawed   # sells a strangle
+        True
+        >>> instead = choose.instead_of(bare, env.state, env.assessment, 1)
+        >>> instead.decision.verdict.value, bare.unwrapped.action_names[instead.action]
+        ('BLOCK', 'hold')
     """
 
     def __init__(self, manager: PortfolioRiskManager, adapter: Adapter, kind: ActionKind) -> None:

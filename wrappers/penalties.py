@@ -25,6 +25,11 @@ class PenaltyConfig(Config):
         utilisation_weight, utilisation_warn, utilisation_clip: of `utilisation_penalty`.
         cost_weight: price of a step that ends outside a cap (`cost` in info): the multiplier that
             `riskenv.train.LagrangianCallback` learns.
+
+    Example:
+        >>> raw = PenaltyConfig(var_weight=0.0, correction_weight=0.0)
+        >>> var_penalty(-5_000.0, 1_000.0, raw), correction_penalty(1.0, raw)
+        (0.0, 0.0)
     """
 
     var_weight: float = Field(default=1.0, ge=0.0)

@@ -65,7 +65,17 @@ _VAR = INDEX["var_1d"]
 
 
 class InfeasibleStartError(RuntimeError):
-    """No start inside the caps was found."""
+    """No start inside the caps was found.
+
+    Example:
+        >>> import riskenv.train
+        >>> bare = gymnasium.make("riskenv/OptionsTrading-v0")
+        >>> env = RiskConstrainedEnv(bare, {"caps": {"delta": 500}}, unsafe_start="reject")
+        >>> env.manager.limits.caps.delta, env.reset(seed=0)[1]["equity"]
+        (500.0, 1000000.0)
+        >>> issubclass(InfeasibleStartError, RuntimeError)   # where no reset gives such a start
+        True
+    """
 
 
 class SavedLayer(Config):
