@@ -212,8 +212,87 @@ def test_the_buffer_refuses_what_no_layer_executed():
     box = spaces.Box(-1.0, 1.0, (2,))
     buffer = ExecutedActionReplayBuffer(10, box, box, device="cpu")
     row = np.zeros((1, 2), dtype=np.float32)
-    with pytest.raises(ValueError, match="infos: got no executed_action and no penalties"):
+    with pytest.raises(ValueError, match="infos: got no executed_action and no penalties and no"):
         buffer.add(row, row, row, np.zeros(1), np.zeros(1), [{}])
+
+
+def _transition(executed, asked=0.5, reward=-0.3, **info):
+    """Added to a buffer of one env whose actions are in [-2, 2]."""
+    box = spaces.Box(-2.0, 2.0, (1,), np.float32)
+    buffer = ExecutedActionReplayBuffer(10, box, box, device="cpu")
+    row = np.zeros((1, 1), dtype=np.float32)
+    told = {
+        "executed_action": executed,
+        "penalties": np.array([0.0, 0.3, 0.0, 0.0, 0.0]),
+        "intervened": 1,
+        "reward_raw": 0.0,
+        **info,
+    }
+    buffer.add(row, row, np.full((1, 1), asked), np.array([reward]), np.zeros(1), [told])
+    return buffer
+
+
+def test_a_corrected_action_of_the_agents_own_box_is_stored():
+    buffer = _transition(np.array([-2.0], dtype=np.float32))
+    assert buffer.actions[0].tolist() == [[-1.0]]
+    assert buffer.rewards[0, 0] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("executed", "info", "words"),
+    [
+        (7, {}, "of another form"),  # the row of a menu
+        (np.array([1, 0, 2]), {}, "of another form"),
+        ({"size": np.array([1.0])}, {}, "of another form"),
+        (np.array([True]), {}, "of another form"),
+        (np.array([3.0]), {}, "outside it"),  # a wider Box inside
+        (np.array([np.nan]), {}, "outside it"),
+        (np.array([0.5]), {"intervened": 0}, r"not corrected, and the agent asked for \[1\.\]"),
+    ],
+)
+def test_the_buffer_refuses_what_is_no_action_of_the_agents_own(executed, info, words):
+    with pytest.raises(ValueError, match=f"{words}; allowed: actions of the agent's own Box"):
+        _transition(executed, **info)
+
+
+def test_the_buffer_refuses_a_reward_that_it_cannot_take_the_penalty_out_of():
+    with pytest.raises(ValueError, match=r"reward: got -3.0 where the layer gave -0.3; allowed"):
+        _transition(np.array([0.0]), reward=-3.0)
+    unpriced = {"penalties": np.zeros(5), "reward_raw": 0.1}
+    assert _transition(np.array([0.0]), reward=-3.0, **unpriced).rewards[0, 0] == -3.0
+
+
+class _Menu(gymnasium.ActionWrapper):
+    """A Box for the agent, in front of the rows of the layer's menu."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.action_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def action(self, action):
+        return int((float(action[0]) + 1.0) / 2.0 * 0.999 * self.env.action_space.n)
+
+
+@pytest.mark.parametrize(
+    "env",
+    [
+        lambda: _Menu(make("discrete")),
+        lambda: gymnasium.wrappers.RescaleAction(make("box"), np.float32(-0.5), np.float32(0.5)),
+        lambda: gymnasium.wrappers.TransformReward(
+            make("box", penalty={"correction_weight": 0.5}), lambda reward: 10.0 * reward
+        ),
+    ],
+    ids=["a menu behind a Box", "a rescaled Box", "a scaled reward"],
+)
+def test_a_trainer_with_the_buffer_stops_where_a_wrapper_is_in_the_way(env):
+    model = SAC(
+        "MlpPolicy",
+        DummyVecEnv([env]),
+        replay_buffer_class=ExecutedActionReplayBuffer,
+        **{**OFF_POLICY, "learning_starts": 100},
+    )
+    with pytest.raises(ValueError, match=r"executed_action: got|reward: got"):
+        model.learn(30)
 
 
 def test_the_price_rises_while_too_many_steps_end_outside_and_falls_after():
