@@ -20,7 +20,7 @@ from riskenv.market import Market
 from riskenv.measures import ACCOUNT, HORIZONS, INDEX, STRESS, TAIL, point
 from riskenv.portfolio import Portfolio
 from riskenv.quote_quality import FX, SPOT
-from riskenv.reasons import Alert
+from riskenv.reasons import Alert, Reason
 from riskenv.risk_matrices import RiskMatrices
 from riskenv.tails import BookTails
 
@@ -66,7 +66,8 @@ class Assessment:
             P&L, each scenario with the working orders at their worst.
         blocked: (n,) instruments of which something is Unknown: they are only closed.
         entry_blocked: (n,) instruments whose entries an event blocks.
-        least: (n,) contracts of each position that are to be closed now, before an event.
+        least: (n,) contracts of each position that are to be closed now, before an event;
+            held_up: (n,) contracts besides, that working orders may close already.
         tails: where the tail measures lie among the scenarios.
         limits: the limits.
     """
@@ -91,6 +92,7 @@ class Assessment:
     blocked: BoolArray
     entry_blocked: BoolArray
     least: FloatArray
+    held_up: FloatArray
     limits: RiskLimits
 
     @property
@@ -167,7 +169,17 @@ class Assessment:
         for code, symbol in dict.fromkeys((c.code, c.symbol) for c in self.events.cautions):
             level = "critical" if code == "calendar_unknown" else "warning"
             alerts.append(Alert(level, code, symbol or "MARKET"))
+        alerts += [Alert("warning", why.code, why.measure) for why in self.orders_to_cancel]
         return alerts
+
+    @cached_property
+    def orders_to_cancel(self) -> tuple[Reason, ...]:
+        """Why working orders should be cancelled before an event (`riskenv.event_orders`)."""
+        if self.portfolio.working is None:
+            return ()
+        from riskenv.event_orders import orders_to_cancel
+
+        return orders_to_cancel(self.portfolio, self.events, self.entry_blocked, self.held_up)
 
     @cached_property
     def before(self) -> FloatArray:

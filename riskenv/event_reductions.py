@@ -49,10 +49,10 @@ class SizesDue:
         >>> table = InstrumentTable.of([share])
         >>> nine, six = (Portfolio.of(table, {share: -lots}, 0.0) for lots in (9.0, 6.0))
         >>> sizes_due = SizesDue()
-        >>> sizes, least = sizes_due((), np.array([0.75]), nine)
+        >>> sizes, least, _ = sizes_due((), np.array([0.75]), nine)
         >>> sizes[0].contracts, least.tolist()
         (9.0, [3.0])
-        >>> sizes, least = sizes_due(sizes, np.array([0.5]), six)
+        >>> sizes, least, _ = sizes_due(sizes, np.array([0.5]), six)
         >>> sizes[0].contracts, least.tolist()
         (9.0, [2.0])
         >>> sizes_due(sizes, np.array([1.0]), six)[0]
@@ -64,8 +64,9 @@ class SizesDue:
 
     def __call__(
         self, sizes: tuple[SizeBefore, ...], shares: FloatArray, portfolio: Portfolio
-    ) -> tuple[tuple[SizeBefore, ...], FloatArray]:
-        """(the sizes to go on with, (n,) contracts of each position to be closed at least).
+    ) -> tuple[tuple[SizeBefore, ...], FloatArray, FloatArray]:
+        """(the sizes to go on with, (n,) contracts of each position to be closed at least, (n,)
+        contracts due besides that working orders hold up).
 
         What may stay is the share due of the size before, in whole lots rounded down; parts of a
         lot may go with the whole. A position that is new meanwhile (a hedge, shares from an
@@ -85,8 +86,8 @@ class SizesDue:
             known = zip(seen.sizes, seen.ticker, strict=True)
             seen = _Seen.of(tuple(s for s, u in known if u >= 0 and shares[u] < 1.0), table)
         free = np.abs(quantity)
-        least = np.zeros(len(table))
-        terms = (seen.before, shares, table.underlying_index, quantity, free, least)
+        least, held_up = np.zeros(len(table)), np.zeros(len(table))
+        terms = (seen.before, shares, table.underlying_index, quantity, free, least, held_up)
         if portfolio.working is not None:
             sold = np.minimum(portfolio.working, 0.0).sum(axis=0)
             bought = np.maximum(portfolio.working, 0.0).sum(axis=0)
@@ -95,7 +96,7 @@ class SizesDue:
             seen = seen.joined_by(quantity, shares)
             _fill_least(seen.before, *terms[1:])
         self._seen = seen
-        return seen.sizes, least
+        return seen.sizes, least, held_up
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,11 +137,11 @@ def _tickers(sizes: tuple[SizeBefore, ...], rows: dict[str, int]) -> NDArray[np.
 
 
 @jit
-def _fill_least(before, shares, ticker, quantity, free, least):  # type: ignore[no-untyped-def]
-    """Fill least (n,); True where a position's size before is not known yet."""
+def _fill_least(before, shares, ticker, quantity, free, least, held_up):  # type: ignore[no-untyped-def]
+    """Fill least and held_up (n,); True where a position's size before is not known yet."""
     new = False
     for i in range(quantity.size):
-        least[i] = 0.0
+        least[i] = held_up[i] = 0.0
         share = shares[ticker[i]]
         if share >= 1.0 or quantity[i] == 0.0:
             continue
@@ -151,4 +152,5 @@ def _fill_least(before, shares, ticker, quantity, free, least):  # type: ignore[
         size, nudge = abs(quantity[i]), 1e-9 * before[i]
         lots = min(max(np.ceil(size - share * before[i] - nudge), 0.0), size)
         least[i] = max(min(lots, free[i]), 0.0)
+        held_up[i] = lots - least[i]
     return new

@@ -39,12 +39,12 @@ def only_closes(portfolio: Portfolio, pending: FloatArray, trades: FloatArray) -
     closes = np.asarray(((trades == 0.0) | towards).all(axis=1))
     rows = np.flatnonzero(closes & (trades != 0.0).any(axis=1))
     if rows.size and (held < 0.0).any():
-        from riskenv.reduction import uncovered  # machine code that few books need
+        # Machine code that few books need.
+        from riskenv.lot_search import keep_cover
+        from riskenv.reduction import uncovered
 
         terms = (table.kind, table.underlying_index, table.expiry, table.multiplier)
-        bare = uncovered(held, *terms)
-        for row in rows:
-            closes[row] = (uncovered(held + trades[row], *terms) <= bare).all()
+        keep_cover(held, trades, rows, uncovered(held, *terms), *terms, closes)
     return closes
 
 

@@ -22,6 +22,7 @@ from riskenv.event_window import ActiveRule, EventWindow, UnknownDays
 from riskenv.events import Event
 from riskenv.factor_history import FactorHistory
 from riskenv.portfolio_greeks import timestamp
+from riskenv.reasons import Reason
 from riskenv.sessions import Sessions
 
 __all__ = [
@@ -106,6 +107,7 @@ class GapRiskMonitor:
         hedges: Sequence[NDArray[np.float64]],
         tickers: tuple[str, ...] | None = None,
         held: Sequence[str] = (),
+        orders: Sequence[Reason] = (),
     ) -> dict[str, Any]:
         """The monitor's output: upcoming events, risk level and recommended action.
 
@@ -115,6 +117,7 @@ class GapRiskMonitor:
             gap_pnl: (G,) P&L of the book under each jump.
             hedges: per ticker touched, (G,) P&L of selling its whole delta in shares.
             tickers: as for `window`; held: of them, those in which there is a position.
+            orders: why working orders should be cancelled (`riskenv.event_orders`).
         """
         window = self.window(now, tickers)
         actions: dict[Event, str] = {}
@@ -133,6 +136,9 @@ class GapRiskMonitor:
             "cautions": [
                 {"code": c.code, "symbol": c.symbol or "MARKET", "words": c.words}
                 for c in window.cautions
+            ],
+            "orders_to_cancel": [
+                {"code": why.code, "order": why.measure, "words": why.words} for why in orders
             ],
         }
 

@@ -98,6 +98,22 @@ def short_of_cover(quantity, i, kind, ticker, expiry, multiplier):  # type: igno
 
 
 @jit
+def keep_cover(quantity, trades, rows, bare, kind, ticker, expiry, multiplier, kept):  # type: ignore[no-untyped-def]
+    """Clear kept (A,) at those of `rows` of `trades` (A, n) that leave a short option with less
+    cover than it had; bare: (n,) of the book, from `riskenv.reduction.uncovered`."""
+    after = np.empty(quantity.size)
+    for row in rows:
+        for i in range(quantity.size):
+            after[i] = quantity[i] + trades[row, i]
+        for i in range(quantity.size):
+            if not kept[row]:
+                break
+            if after[i] < 0.0 and kind[i] != 0:
+                units = short_of_cover(after, i, kind, ticker, expiry, multiplier)
+                kept[row] = max(units, 0.0) <= bare[i]
+
+
+@jit
 def judge(book, trades, after, allowed, violation):  # type: ignore[no-untyped-def]
     """Judge each row of `trades` (A, n) exactly.
 

@@ -205,10 +205,10 @@ class PortfolioRiskManager:
         low, high = cap_bounds(self.limits, layout.scoped, equity)
         tighter = window.cap_multipliers(layout.measures, layout.tickers)
         low, high = low * tighter, high * tighter
-        least = np.zeros(len(market.table))
+        least = held_up = np.zeros(len(market.table))
         if window.sizing or state.event_sizes:
             shares = window.size_fractions(tickers)
-            sizes, least = self._sizes_due(state.event_sizes, shares, portfolio)
+            sizes, least, held_up = self._sizes_due(state.event_sizes, shares, portfolio)
             if sizes is not state.event_sizes:
                 state = replace(state, event_sizes=sizes)
         entry_blocked = window.blocked(tickers)[market.table.underlying_index]
@@ -238,7 +238,7 @@ class PortfolioRiskManager:
             portfolio, market, layout.names, interval, low, high, used_of(interval, low, high),
             rung, window, equity, day_loss, drawdown,
             rows, layout.strategies, matrices, base_pnl, tails, blocked, entry_blocked, least,
-            self.limits,
+            held_up, self.limits,
         )  # fmt: skip
 
     def _layout(self, underlyings: tuple[str, ...]) -> Layout:
@@ -404,7 +404,8 @@ class PortfolioRiskManager:
             "var": self.var_report(a, recorded_pnl).to_dict(),
             "events": self.monitor.report(
                 a.market.now,
-                float(a.before[gap]),
+                # The worst that it may be, whatever working orders fill.
+                float(a.interval[0, gap]),
                 float(-a.low[gap]),
                 self.limits.warn,
                 self.limits.extreme,
@@ -412,6 +413,7 @@ class PortfolioRiskManager:
                 self._delta_hedges(a),
                 a.table.underlyings,
                 tuple(a.table.underlyings[u] for u in np.unique(held)),
+                a.orders_to_cancel,
             ),
             "rung": a.rung.name,
         }

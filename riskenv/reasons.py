@@ -11,6 +11,10 @@ REASONS = {
     "unknown_instrument": "{symbol} is Unknown, or beside what is: positions in it are only closed",
     "event_block": "{symbol}: nothing is entered because of {event}",
     "event_size": "{symbol}: {contracts:g} contracts are to be closed before {event}",
+    "event_order_enters": "{order}: cancel it, it would enter {symbol}, which is blocked by "
+    "{event}",
+    "event_order_holds_up": "{order}: cancel it, it holds up the closing of {contracts:g} contracts"
+    " of {symbol} before {event}",
     "rung_block_new": "the breaker is at {rung}: only reductions pass",
     "rung_reduce": "the breaker is at {rung}: the book is reduced first",
     "rung_flatten": "the breaker is at {rung}: the book is closed",

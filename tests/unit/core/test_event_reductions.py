@@ -25,7 +25,7 @@ def book(held, working=(), table=TABLE) -> Portfolio:
 def due(held, share, sizes=None, working=()) -> dict[Instrument, float]:
     """Contracts to close of A's positions, of B's none."""
     given = None if sizes is None else tuple(SizeBefore(i, q) for i, q in sizes.items())
-    _, least = SizesDue()(given or (), np.array([share, 1.0]), book(held, working))
+    _, least, _ = SizesDue()(given or (), np.array([share, 1.0]), book(held, working))
     return {TABLE.instruments[i]: float(least[i]) for i in np.flatnonzero(least)}
 
 
@@ -53,21 +53,37 @@ def test_contracts_due(held, share, sizes, working, least) -> None:
     assert due(held, share, sizes, working) == least
 
 
+@pytest.mark.parametrize(
+    ("held", "share", "working", "held_up"),
+    [
+        (8.0, 0.0, ({A: -5.0},), 5.0),  # eight are due, three are free
+        (8.0, 0.5, ({A: -5.0},), 1.0),
+        (8.0, 0.5, ({A: -4.0},), 0.0),  # four are due and four are free
+        (8.0, 0.0, ({A: 5.0},), 0.0),
+        (-8.0, 0.0, ({A: 9.0}, {A: 1.0}), 8.0),
+        (8.0, 1.0, ({A: -5.0},), 0.0),
+    ],
+)
+def test_contracts_that_working_orders_hold_up(held, share, working, held_up) -> None:
+    _, _, behind = SizesDue()((), np.array([share, 1.0]), book({A: held}, working))
+    assert behind.tolist() == [held_up, 0.0, 0.0, 0.0, 0.0]
+
+
 def test_sizes_are_forgotten_by_ticker_and_survive_what_leaves_the_table() -> None:
     steps = SizesDue()
     half = np.array([0.5, 0.5])
-    sizes, _ = steps((), half, book({A: 4.0, B: 6.0, PUT: -2.0}))
+    sizes, _, _ = steps((), half, book({A: 4.0, B: 6.0, PUT: -2.0}))
     assert [(s.instrument, s.contracts) for s in sizes] == [(A, 4.0), (PUT, 2.0), (B, 6.0)]
-    again, _ = steps(sizes, half, book({A: 4.0, B: 6.0, PUT: -2.0}))
+    again, _, _ = steps(sizes, half, book({A: 4.0, B: 6.0, PUT: -2.0}))
     assert again is sizes
     # The put has expired; its ticker is still listed.
     left = InstrumentTable.of([A, B])
-    kept, least = steps(sizes, half, book({A: 4.0, B: 6.0}, table=left))
+    kept, least, _ = steps(sizes, half, book({A: 4.0, B: 6.0}, table=left))
     assert kept == sizes
     assert least.tolist() == [2.0, 3.0]
-    kept, _ = steps(kept, np.array([0.5, 1.0]), book({A: 4.0, B: 6.0}, table=left))
+    kept, _, _ = steps(kept, np.array([0.5, 1.0]), book({A: 4.0, B: 6.0}, table=left))
     assert [s.instrument for s in kept] == [A, PUT]
-    kept, _ = steps(kept, np.array([0.5]), book({B: 6.0}, table=InstrumentTable.of([B])))
+    kept, _, _ = steps(kept, np.array([0.5]), book({B: 6.0}, table=InstrumentTable.of([B])))
     assert [s.instrument for s in kept] == [B]
 
 
@@ -77,8 +93,8 @@ def test_what_was_looked_up_before_changes_no_answer() -> None:
     for _ in range(200):
         held = dict(zip(TABLE.instruments, rng.integers(-5, 6, 5).astype(float), strict=True))
         shares = rng.choice([0.0, 0.3, 0.5, 1.0], 2)
-        fresh_sizes, fresh = SizesDue()(sizes, shares, book(held))
-        sizes, least = steps(sizes, shares, book(held))
+        fresh_sizes, fresh, _ = SizesDue()(sizes, shares, book(held))
+        sizes, least, _ = steps(sizes, shares, book(held))
         assert sizes == fresh_sizes
         assert least.tolist() == fresh.tolist()
 
