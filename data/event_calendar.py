@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from riskenv.data.event_merge import Conflict, merge_events
 from riskenv.data.event_sources import EventProvider, SourceDownError, SourceState
 
-from riskenv.event_window import UnknownDays
+from riskenv.event_values import UnknownDays
 from riskenv.events import Event
 
 _log = logging.getLogger(__name__)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from riskenv.decision import Decision, Verdict
     from riskenv.dividends import Dividend, escrowed_value, implied_forward, implied_yield
     from riskenv.event_policy import NeededDate
-    from riskenv.event_window import EventWindow, UnknownDays
+    from riskenv.event_values import UnknownDays
+    from riskenv.event_window import EventWindow
     from riskenv.events import Event
     from riskenv.factor_history import FactorHistory
     from riskenv.feed import FeedUnits, feed_greeks
@@ -94,7 +95,7 @@ _HOME = {
     "ScopeCaps": "limits",
     "Sessions": "sessions",
     "StressConfig": "stress_scenarios",
-    "UnknownDays": "event_window",
+    "UnknownDays": "event_values",
     "VarConfig": "var_config",
     "VarReport": "var_calculator",
     "Verdict": "decision",

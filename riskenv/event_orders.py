@@ -35,7 +35,7 @@ def orders_to_cancel(
 
     Example:
         >>> from riskenv import Event, EventRule, Instrument, InstrumentTable
-        >>> from riskenv.event_window import ActiveRule
+        >>> from riskenv.event_values import ActiveRule
         >>> share = Instrument("AAPL")
         >>> table, working = InstrumentTable.of([share]), [{share: -5.0}, {share: 2.0}]
         >>> book = Portfolio.of(table, {share: 8.0}, 0.0, working=working)

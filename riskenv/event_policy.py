@@ -55,6 +55,9 @@ class EventRule(Config):
         gap_history_days: calendar days back over which the moves at past events of this type, of
             the same ticker or sector or of the market, are jumps too (`riskenv.event_jumps`); 0 =
             none. Asks for a jump, for want of any.
+        gap_implied: how many standard deviations of the jump that quotes imply count as a jump too,
+            where that is larger (`riskenv.event_implied`); 0 = none, 2.3 is exceeded, on one side,
+            once in a hundred. Asks for a jump, for want of quotes: the report says where that is.
 
     Example:
         >>> rule = EventRule(event_type="earnings", sessions_before=3, reduce_to=0.25, steps=3)
@@ -80,6 +83,7 @@ class EventRule(Config):
     gap_log_return: float = Field(default=0.0, ge=0.0, lt=1.0)
     gap_log_vol_change: float = Field(default=0.0, ge=-1.0, le=2.0)
     gap_history_days: int = Field(default=0, ge=0, le=36_600)
+    gap_implied: float = Field(default=0.0, ge=0.0, le=10.0)
 
     def __hash__(self) -> int:
         # A mapping has no hash of its own; equal rules have equal keys.
@@ -104,7 +108,12 @@ class EventRule(Config):
             )
         if self.action == "flatten" and 0.0 < self.reduce_to < 1.0:
             raise ValueError(f"reduce_to: got {self.reduce_to}; allowed with flatten: 0")
-        for asks, name in ((self.hedges, "hedge_gap"), (self.gap_history_days, "gap_history_days")):
+        asking = {
+            "hedge_gap": self.hedges,
+            "gap_history_days": self.gap_history_days,
+            "gap_implied": self.gap_implied,
+        }
+        for name, asks in asking.items():
             if asks and not self.gap_log_return > 0.0:
                 raise ValueError(
                     f"gap_log_return: got {self.gap_log_return}; allowed with {name}: the jump to "

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.event_policy import EventPolicy, EventRule, NeededDate
-from riskenv.event_window import ActiveRule, EventWindow, UndatedTicker, UnknownDays
+from riskenv.event_values import ActiveRule, UndatedTicker, UnknownDays
+from riskenv.event_window import EventWindow
 from riskenv.events import Event
 from riskenv.instruments import NS_PER_SECOND
 from riskenv.sessions import Sessions

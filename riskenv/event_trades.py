@@ -102,7 +102,7 @@ def hedge_columns(window: EventWindow, market: Market) -> NDArray[np.int64]:
 
     Example:
         >>> from riskenv import Event, EventRule, Instrument, InstrumentTable
-        >>> from riskenv.event_window import ActiveRule
+        >>> from riskenv.event_values import ActiveRule
         >>> table = InstrumentTable.of([Instrument("AAPL"), Instrument("MSFT")])
         >>> prices = np.array([150.0, 300.0])
         >>> market = Market(0, table, prices, 0.0, np.zeros(2), prices, prices, np.zeros(2))

@@ -15,12 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.event_implied import implied_moves
 from riskenv.event_jumps import Scope, by_scope, past_moves
 from riskenv.event_policy import ACTIONS, EventPolicy, EventRule, NeededDate
 from riskenv.event_timeline import EventTimeline
-from riskenv.event_window import ActiveRule, EventWindow, UnknownDays
+from riskenv.event_values import ActiveRule, Caution, UnknownDays
+from riskenv.event_window import EventWindow
 from riskenv.events import Event
 from riskenv.factor_history import FactorHistory
+from riskenv.market import Market
 from riskenv.portfolio_greeks import timestamp
 from riskenv.reasons import Reason
 from riskenv.sessions import Sessions
@@ -90,6 +93,14 @@ class GapRiskMonitor:
             return np.zeros((2 * len(history.underlyings), 0))
         return past_moves(window, self._past, history, now)
 
+    def implied_moves(
+        self, market: Market, tickers: tuple[str, ...]
+    ) -> tuple[NDArray[np.float64], tuple[Caution, ...]]:
+        """(2U, J) jumps that quotes imply, and where they do not (`riskenv.event_implied`)."""
+        if not any(rule.gap_implied > 0.0 for rule in self.policy.rules):
+            return np.zeros((2 * len(tickers), 0)), ()
+        return implied_moves(self.window(market.now, tickers), market, tickers)
+
     @cached_property
     def _past(self) -> dict[Scope, tuple[Event, ...]]:
         return by_scope(self.events)
@@ -108,6 +119,7 @@ class GapRiskMonitor:
         tickers: tuple[str, ...] | None = None,
         held: Sequence[str] = (),
         orders: Sequence[Reason] = (),
+        cautions: Sequence[Caution] = (),
     ) -> dict[str, Any]:
         """The monitor's output: upcoming events, risk level and recommended action.
 
@@ -118,6 +130,7 @@ class GapRiskMonitor:
             hedges: per ticker touched, (G,) P&L of selling its whole delta in shares.
             tickers: as for `window`; held: of them, those in which there is a position.
             orders: why working orders should be cancelled (`riskenv.event_orders`).
+            cautions: those of `implied_moves`.
         """
         window = self.window(now, tickers)
         actions: dict[Event, str] = {}
@@ -135,7 +148,7 @@ class GapRiskMonitor:
             "gap_loss": None if math.isnan(gap_loss) else gap_loss,
             "cautions": [
                 {"code": c.code, "symbol": c.symbol or "MARKET", "words": c.words}
-                for c in window.cautions
+                for c in (*window.cautions, *cautions)
             ],
             "orders_to_cancel": [
                 {"code": why.code, "order": why.measure, "words": why.words} for why in orders

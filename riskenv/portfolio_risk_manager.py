@@ -33,6 +33,7 @@ from riskenv.correction import forced_plan, propose, reduce_by
 from riskenv.decision import Decision
 from riskenv.event_reductions import SizesDue
 from riskenv.event_trades import rung_due
+from riskenv.event_values import Caution
 from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.exposure_bounds import exposure_bounds
@@ -153,7 +154,14 @@ class PortfolioRiskManager:
             self._cache_bytes,
         )
 
-    def _scenarios_at(self, now: int) -> ScenarioSet | None:
+    def _implied(self, market: Market) -> tuple[FloatArray | None, tuple[Caution, ...]]:
+        """The jumps that quotes imply, None where there are none, and where they do not."""
+        if self._factors is None:
+            return None, ()
+        moves, cautions = self.monitor.implied_moves(market, self._factors.underlyings)
+        return (moves if moves.size else None), cautions
+
+    def _scenarios_at(self, now: int, implied: FloatArray | None = None) -> ScenarioSet | None:
         history = self._factors
         if history is None:
             if not any(self.var.stress.horizons):
@@ -161,6 +169,8 @@ class PortfolioRiskManager:
             return scenario_set(None, self.sessions, now, self.var)
         jumps = self.monitor.window(now, history.underlyings).jumps
         past = self.monitor.past_moves(now, history)
+        if implied is not None:
+            past = np.concatenate([past, implied], axis=1)
         return scenario_set(history, self.sessions, now, self.var, jumps, past)
 
     # -- assess ---------------------------------------------------------------------------------
@@ -189,8 +199,9 @@ class PortfolioRiskManager:
         day_loss = _loss(equity, state.day_start_equity)
         drawdown = _loss(equity, state.high_water_mark)
 
-        matrices = self._cache.matrices(market)
-        scenarios = self._cache.scenarios(market.now)
+        implied, _ = self._implied(market)
+        matrices = self._cache.matrices(market, implied)
+        scenarios = self._cache.scenarios(market.now, implied)
         tails = book_tails(scenarios, self.var, self.history is not None)
         layout = self._layout(market.table.underlyings)
         X = matrices.X[matrices.rows]
@@ -384,7 +395,7 @@ class PortfolioRiskManager:
 
     def _worst_stress(self, a: Assessment) -> str | None:
         """The name of the stress scenario in which the book loses most; None where none does."""
-        scenarios = self._cache.scenarios(a.market.now)
+        scenarios = self._cache.scenarios(a.market.now, self._implied(a.market)[0])
         pnl = a.base_pnl[a.tails.stress[0] :]
         if scenarios is None or not len(pnl) or not pnl.min() < 0.0:
             return None
@@ -414,13 +425,14 @@ class PortfolioRiskManager:
                 a.table.underlyings,
                 tuple(a.table.underlyings[u] for u in np.unique(held)),
                 a.orders_to_cancel,
+                self._implied(a.market)[1],
             ),
             "rung": a.rung.name,
         }
 
     def _delta_hedges(self, a: Assessment) -> list[FloatArray]:
         """Per ticker: P&L under each jump of selling the ticker's whole delta in shares."""
-        scenarios = self._cache.scenarios(a.market.now)
+        scenarios = self._cache.scenarios(a.market.now, self._implied(a.market)[0])
         if scenarios is None:
             return []
         hedges = []

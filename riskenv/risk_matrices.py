@@ -73,40 +73,48 @@ class MatrixCache:
     One cache serves markets of one `QuoteRules`.
 
     Args:
-        scenarios_at: the scenarios of an instant, or None where there is no history.
+        scenarios_at: the scenarios of an instant, or None where there is no history. It is handed
+            the instant and, where there are any, the jumps that the quotes imply.
         max_bytes: memory bound over all instants kept.
     """
 
     def __init__(
-        self, scenarios_at: Callable[[int], ScenarioSet | None], max_bytes: int = 1 << 30
+        self, scenarios_at: Callable[..., ScenarioSet | None], max_bytes: int = 1 << 30
     ) -> None:
         self._scenarios_at = scenarios_at
         self._max_bytes = max_bytes
-        self._ticks: OrderedDict[int, _Tick] = OrderedDict()
+        self._ticks: OrderedDict[tuple[int, bytes], _Tick] = OrderedDict()
         self._bytes = 0
 
-    def scenarios(self, now: int) -> ScenarioSet | None:
-        return self._tick(now, 0).scenarios
+    def scenarios(self, now: int, implied: FloatArray | None = None) -> ScenarioSet | None:
+        return self._tick(now, implied, 0).scenarios
 
-    def matrices(self, market: Market) -> RiskMatrices:
-        """X and P of every instrument of `market`."""
-        tick = self._tick(market.now, len(market.table))
+    def matrices(self, market: Market, implied: FloatArray | None = None) -> RiskMatrices:
+        """X and P of every instrument of `market`.
+
+        Args:
+            implied: (2U, J) jumps that its quotes imply; None = none.
+        """
+        tick = self._tick(market.now, implied, len(market.table))
         inputs = _inputs(market)
         rows, missing = self._known_rows(tick, market.table, inputs)
         if missing.any():
             self._add(tick, market, inputs, rows, missing)
         return RiskMatrices(tick.X, tick.P, rows)
 
-    def _tick(self, now: int, capacity: int) -> _Tick:
-        tick = self._ticks.get(now)
+    def _tick(self, now: int, implied: FloatArray | None, capacity: int) -> _Tick:
+        # Quotes that imply other jumps make other scenarios of the same instant.
+        key = now, b"" if implied is None else implied.tobytes()
+        tick = self._ticks.get(key)
         if tick is None:
             # Room for what is listed now and some positions that other books hold besides.
-            tick = _Tick(self._scenarios_at(now), capacity + 16)
-            self._ticks[now] = tick
+            drawn = self._scenarios_at(now) if implied is None else self._scenarios_at(now, implied)
+            tick = _Tick(drawn, capacity + 16)
+            self._ticks[key] = tick
             self._bytes += tick.nbytes
             self._drop_oldest()
         else:
-            self._ticks.move_to_end(now)
+            self._ticks.move_to_end(key)
         return tick
 
     def _drop_oldest(self) -> None:

@@ -31,7 +31,7 @@ from riskenv import (
 )
 from riskenv.config import load_config
 from riskenv.event_policy import NeededDate
-from riskenv.event_window import UnknownDays
+from riskenv.event_values import UnknownDays
 from riskenv.gap_risk_monitor import GapRiskMonitor
 
 NS = 10**9
