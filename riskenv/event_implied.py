@@ -33,8 +33,8 @@ def quoted_jump(market: Market, ticker: str, time: int) -> tuple[float, str]:
         ...     Instrument("AAPL", "C", 100.0, days * day, 100.0) for days in (10, 40))
         >>> years = table.expiry / (365 * day)
         >>> vol = (0.04 + 0.08**2 / years) ** 0.5
-        >>> market = Market(
-        ...     0, table, np.array([100.0]), 0.0, np.zeros(1), np.full(2, 4.9), np.full(2, 5.1), vol)
+        >>> spot, bid = np.array([100.0]), np.full(2, 4.9)
+        >>> market = Market(0, table, spot, 0.0, np.zeros(1), bid, bid + 0.2, vol)
         >>> size, why = quoted_jump(market, "AAPL", 5 * day)
         >>> round(size, 12), why
         (0.08, '')
