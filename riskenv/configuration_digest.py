@@ -52,6 +52,7 @@ def configuration_digest(
             "history": None if history is None else [
                 history.underlyings, _of_array(history.times), _of_array(history.log_return),
                 _of_array(history.log_vol_change),
+                None if history.overnight is None else _of_array(history.overnight),
             ],
         }
     )  # fmt: skip

@@ -17,6 +17,8 @@ class FactorHistory:
         times: (D,) int64 nanoseconds UTC, the session close at which the move was complete.
         log_return: (D, U) ln of spot over the previous session's close.
         log_vol_change: (D, U) ln of the 30-day implied volatility over the previous session's.
+        overnight: (D, U) ln of the session's open over the previous session's close; None = opens
+            are not known.
 
     A NaN is a gap in the history and is kept: scenarios skip the dates that touch it, and count.
 
@@ -28,6 +30,7 @@ class FactorHistory:
     times: NDArray[np.int64]
     log_return: NDArray[np.float64]
     log_vol_change: NDArray[np.float64]
+    overnight: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         if list(self.underlyings) != sorted(set(self.underlyings)):
@@ -37,7 +40,9 @@ class FactorHistory:
             raise ValueError("times: must be a (D,) array that strictly increases")
         object.__setattr__(self, "times", times)
         wanted = (len(times), len(self.underlyings))
-        for name in ("log_return", "log_vol_change"):
+        for name in ("log_return", "log_vol_change", "overnight"):
+            if getattr(self, name) is None:
+                continue
             array = np.array(getattr(self, name), dtype=np.float64)
             if array.shape != wanted:
                 raise ValueError(f"{name}: got shape {array.shape}; allowed: {wanted}")

@@ -3,29 +3,49 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from riskenv.compilation import jit
-from riskenv.config import Config
+from riskenv.config import Config, ConfigError
+from riskenv.factor_history import FactorHistory
 
 
 class HistoryJumps(Config):
     """Which days of history count as jumps.
 
-    The factor history has closes only, so a day's whole move, from one close to the next, stands
-    in for the overnight part of it: on days of a gap that is the larger part.
-
     Attributes:
-        sigmas: a day is a jump of all tickers, as they moved together, where the log return of one
-            of them is further from 0 than so many of its own standard deviations.
+        of: "overnight" moves, from a close to the next open, of a history that has them; or "day":
+            a day's whole move stands in for them. On days of a gap they are the larger part of it,
+            and the opens published of an index are often but its last close. Volatility is known at
+            closes only: it moves as over the whole day.
+        sigmas: it is a jump of all tickers, as they moved together, where the log return of one of
+            them is further from 0 than so many of its own standard deviations.
         window: sessions of history that are looked at.
     """
 
+    of: Literal["day", "overnight"] = "day"
     sigmas: float = Field(default=4.0, ge=2.0, le=50.0)
     window: int = Field(default=2500, ge=100, le=20_000)
+
+
+def jump_returns(history: FactorHistory, rule: HistoryJumps) -> NDArray[np.float64]:
+    """(D, U) the log returns that the rule looks for jumps in.
+
+    Raises:
+        ConfigError: overnight moves, of a history without them.
+    """
+    if rule.of == "day":
+        return history.log_return
+    if history.overnight is None:
+        raise ConfigError(
+            "history_jumps.of: got 'overnight', and the history has no overnight moves "
+            "(FactorHistory.overnight); allowed: 'day'"
+        )
+    return history.overnight
 
 
 @jit
@@ -49,7 +69,8 @@ def history_jumps(
     among them.
 
     Args:
-        log_return, log_vol_change: (D, U) moves known by now, oldest first.
+        log_return, log_vol_change: (D, U) moves known by now, oldest first; the returns of those
+            parts of days that the rule is about.
 
     Returns:
         (2U, J) log spot and then log volatility moves, oldest first.

@@ -50,8 +50,9 @@ from riskenv.projection import Proposal
 from riskenv.proxies import with_proxies
 from riskenv.quote_quality import NOT_COMPUTABLE
 from riskenv.reduction import ReductionPlan
+from riskenv.risk_contributions import risk_contributions
 from riskenv.risk_matrices import MatrixCache
-from riskenv.scenario_set import book_tails, scenario_set, variance_filter_of
+from riskenv.scenario_set import book_tails, refuse_missing_factors, scenario_set
 from riskenv.scenarios import ScenarioSet
 from riskenv.selection import allowed_rows, evaluate, replacement
 from riskenv.sessions import Sessions
@@ -77,8 +78,8 @@ class PortfolioRiskManager:
 
     Raises:
         ConfigError: a tail measure is capped and there is no history, a stress and there is no grid
-            of its horizon; a proxy or a GARCH parameter is missing; or an event rule hedges the gap
-            and there is no cap on it.
+            of its horizon; a proxy, a GARCH parameter or overnight moves are missing; or an event
+            rule hedges the gap and there is no cap on it.
     """
 
     def __init__(
@@ -106,7 +107,7 @@ class PortfolioRiskManager:
         self._layouts: dict[tuple[str, ...], Layout] = {}
         self._refuse_unknowable_caps()
         if self._factors is not None:
-            variance_filter_of(self.var, self._factors.underlyings)
+            refuse_missing_factors(self.var, self._factors)
         for rule in self.monitor.policy.rules:
             if rule.hedges and limits.caps.gap_loss is None and limits.of_equity.gap_loss is None:
                 raise ConfigError(
@@ -390,8 +391,9 @@ class PortfolioRiskManager:
         if recorded_pnl is not None:
             recorded = recorded_var(recorded_pnl, p, self.var.window, self.var.min_scenarios)
         return VarReport(
-            var, es, limit, self.limits.warn, p, a.day_loss, stress, self._worst_stress(a), recorded
-        )
+            var, es, limit, self.limits.warn, p, a.day_loss, stress, self._worst_stress(a),
+            recorded, risk_contributions(a) if a.has_tails else None,
+        )  # fmt: skip
 
     def _worst_stress(self, a: Assessment) -> str | None:
         """The name of the stress scenario in which the book loses most; None where none does."""
@@ -403,6 +405,9 @@ class PortfolioRiskManager:
 
     def report(self, a: Assessment, recorded_pnl: ArrayLike | None = None) -> dict[str, Any]:
         """The four systems' output: "greeks", "var", "events", and the rung. JSON-ready.
+
+        Under "var", "contributions" say which positions it comes from, by horizon
+        (`riskenv.risk_contributions`).
 
         Args:
             recorded_pnl: as of `var_report`.

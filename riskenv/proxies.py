@@ -41,11 +41,15 @@ def with_proxies(history: FactorHistory, proxies: Mapping[str, Proxy]) -> Factor
     """
     if not proxies:
         return history
-    moves = {
-        ticker: (history.log_return[:, u], history.log_vol_change[:, u])
-        for u, ticker in enumerate(history.underlyings)
-    }
+    overnight = history.overnight
     nothing = np.full(len(history.times), np.nan)
+    moves = {
+        ticker: (
+            history.log_return[:, u], history.log_vol_change[:, u],
+            nothing if overnight is None else overnight[:, u],
+        )
+        for u, ticker in enumerate(history.underlyings)
+    }  # fmt: skip
     joined = dict(moves)
     for ticker, proxy in proxies.items():
         if proxy.of not in moves or proxy.of in proxies:
@@ -53,12 +57,13 @@ def with_proxies(history: FactorHistory, proxies: Mapping[str, Proxy]) -> Factor
                 f"proxies.{ticker}.of: got {proxy.of!r}; allowed: a ticker with a history and "
                 f"no proxy of its own: {', '.join(t for t in moves if t not in proxies)}"
             )
-        spot, vol = moves.get(ticker, (nothing, nothing))
+        spot, vol, night = moves.get(ticker, (nothing, nothing, nothing))
         missing = ~(np.isfinite(spot) & np.isfinite(vol))
-        of_spot, of_vol = moves[proxy.of]
+        of_spot, of_vol, of_night = moves[proxy.of]
         joined[ticker] = (
             np.where(missing, proxy.beta * of_spot, spot), np.where(missing, of_vol, vol),
+            np.where(missing | ~np.isfinite(night), proxy.beta * of_night, night),
         )  # fmt: skip
     tickers = tuple(sorted(joined))
-    spots, vols = (np.stack([joined[t][k] for t in tickers], axis=1) for k in range(2))
-    return FactorHistory(tickers, history.times, spots, vols)
+    spots, vols, nights = (np.stack([joined[t][k] for t in tickers], axis=1) for k in range(3))
+    return FactorHistory(tickers, history.times, spots, vols, None if overnight is None else nights)

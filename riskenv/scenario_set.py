@@ -18,7 +18,7 @@ from riskenv.compilation import jit
 from riskenv.config import ConfigError
 from riskenv.factor_history import FactorHistory
 from riskenv.filtered_history import VarianceFilter, age_weights, filter_history
-from riskenv.gap_scenarios import history_jumps
+from riskenv.gap_scenarios import HistoryJumps, history_jumps, jump_returns
 from riskenv.instruments import NS_PER_YEAR
 from riskenv.measures import HORIZONS
 from riskenv.pricing.elementary import exp
@@ -87,8 +87,7 @@ def scenario_set(
         if past_jumps is not None:
             gaps.append(past_jumps)
         if config.history_jumps is not None:
-            u = len(tickers)
-            gaps.append(history_jumps(draw.known[:, :u], draw.known[:, u:], config.history_jumps))
+            gaps.append(draw.jumps(config.history_jumps))
         blocks.append(np.concatenate(gaps, axis=1))
     else:
         blocks = [np.empty((0, 0))] * (len(HORIZONS) + 1)
@@ -138,6 +137,11 @@ class _Draw:
             variance_filter = variance_filter_of(config, history.underlyings)
             self._filtered = filter_history(history, now, variance_filter, config.filter.warm_up)
 
+    def jumps(self, rule: HistoryJumps) -> FloatArray:
+        """(2U, J) log spot and then log vol moves of history that are jumps by the rule."""
+        returns = jump_returns(self._history, rule)[: self._days]
+        return history_jumps(returns, self._history.log_vol_change[: self._days], rule)
+
     def moves(self, horizon: int) -> tuple[FloatArray, NDArray[np.int64]]:
         """(2U, K) log spot and then log vol moves over a horizon, and (K,) their ages, sessions."""
         config = self._config
@@ -163,6 +167,17 @@ class _Draw:
         block = np.empty((self.known.shape[1], len(ends)))
         _sum_windows(self.known, ends, horizon, block)
         return block, self._days - 1 - ends
+
+
+def refuse_missing_factors(config: VarConfig, history: FactorHistory) -> None:
+    """Refuse a configuration that asks for what the history does not hold.
+
+    Raises:
+        ConfigError: GARCH parameters or overnight moves are missing.
+    """
+    variance_filter_of(config, history.underlyings)
+    if config.history_jumps is not None:
+        jump_returns(history, config.history_jumps)
 
 
 def variance_filter_of(config: VarConfig, underlyings: tuple[str, ...]) -> VarianceFilter:

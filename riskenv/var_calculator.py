@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from riskenv.canonical import number
 from riskenv.compilation import jit
+
+if TYPE_CHECKING:
+    from riskenv.risk_contributions import RiskContributions
 
 # The slack keeps 5 of 500 from becoming 6 when 5 / 500 rounds to just below 0.01.
 _WEIGHT_SLACK = 1e-9
@@ -131,6 +134,7 @@ class VarReport:
         stress: (3,) worst stress with the decay of each horizon, <= 0; NaN = Unknown, or no grid.
         worst_stress: name of the scenario of the worst of these; None = none loses.
         recorded: 1-session VaR of a recorded series of P&L, <= 0, NaN = Unknown; None = no series.
+        contributions: which positions VaR and ES come from; None = there are no scenarios.
     """
 
     var: NDArray[np.float64]
@@ -142,6 +146,7 @@ class VarReport:
     stress: NDArray[np.float64] = field(default_factory=lambda: np.full(3, np.nan))
     worst_stress: str | None = None
     recorded: float | None = None
+    contributions: RiskContributions | None = None
 
     @property
     def status(self) -> str:
@@ -171,4 +176,5 @@ class VarReport:
             **{f"stress_{key}": number(x) for key, x in zip(keys, self.stress, strict=True)},
             "worst_stress": self.worst_stress,
             "recorded_var_1d": None if self.recorded is None else number(self.recorded),
+            "contributions": None if self.contributions is None else self.contributions.to_dict(),
         }

@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,10 +27,6 @@ from riskenv.sessions import Sessions
 Table = Sessions | FactorHistory | tuple[Event, ...]
 TableT = TypeVar("TableT", Sessions, FactorHistory)
 
-_ARRAYS: dict[type, tuple[str, ...]] = {
-    Sessions: ("opens", "closes"),
-    FactorHistory: ("underlyings", "times", "log_return", "log_vol_change"),
-}
 _REFERENCE = {"path", "sha256"}
 
 
@@ -48,14 +44,15 @@ def save_table(
         [15, 25]
         >>> folder.cleanup()
     """
-    names = _ARRAYS.get(type(table))
-    if names is None:
-        body = canonical.to_bytes([asdict(event) for event in table])  # type: ignore[union-attr]
-    else:
+    if isinstance(table, Sessions | FactorHistory):
         buffer = io.BytesIO()
-        columns: dict[str, Any] = {name: np.asarray(getattr(table, name)) for name in names}
-        np.savez(buffer, **columns)
+        columns: dict[str, Any] = {
+            field.name: getattr(table, field.name) for field in fields(table)
+        }
+        np.savez(buffer, **{k: np.asarray(v) for k, v in columns.items() if v is not None})
         body = buffer.getvalue()
+    else:
+        body = canonical.to_bytes([asdict(event) for event in table])
     Path(path).write_bytes(body)
     return {"path": str(path), "sha256": hashlib.sha256(body).hexdigest()}
 
@@ -93,11 +90,11 @@ def table_of(name: str, kind: type[TableT], value: Any) -> TableT | None:
     body = _referenced(name, kind.__name__, value)
     try:
         with np.load(io.BytesIO(body), allow_pickle=False) as arrays:
-            columns: dict[str, Any] = {key: arrays[key] for key in _ARRAYS[kind]}
+            columns: dict[str, Any] = dict(arrays)
         if "underlyings" in columns:
             columns["underlyings"] = tuple(columns["underlyings"].tolist())
         return kind(**columns)
-    except (ValueError, KeyError, EOFError, OSError) as error:
+    except (ValueError, TypeError, EOFError, OSError) as error:
         raise ConfigError(f"{name}: {value['path']} holds no {kind.__name__}: {error}") from None
 
 

@@ -86,6 +86,8 @@ def save_bundle(manager: PortfolioRiskManager, path: str | Path) -> str:
         members["history_times.npy"] = _npy(history.times)
         members["history_log_return.npy"] = _npy(history.log_return)
         members["history_log_vol_change.npy"] = _npy(history.log_vol_change)
+        if history.overnight is not None:
+            members["history_overnight.npy"] = _npy(history.overnight)
     hashes = {name: hashlib.sha256(body).hexdigest() for name, body in members.items()}
     manifest = {"format": FORMAT, "written_by": f"riskenv {__version__}", "sha256": hashes}
     digest = canonical.digest(manifest)
@@ -137,6 +139,9 @@ def _build(members: dict[str, bytes]) -> PortfolioRiskManager:
             _array(members, "history_times.npy"),
             _array(members, "history_log_return.npy"),
             _array(members, "history_log_vol_change.npy"),
+            _array(members, "history_overnight.npy")
+            if "history_overnight.npy" in members
+            else None,
         )
     return PortfolioRiskManager(
         load_config(RiskLimits, _json(members, "limits.json")),

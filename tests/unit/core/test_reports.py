@@ -40,6 +40,18 @@ def reported(w: World) -> dict:
     return json.loads(json.dumps(report, allow_nan=False))
 
 
+def test_var_is_taken_apart_by_position_and_underlying() -> None:
+    var = reported(full_world())["var"]
+    for horizon in ("1d", "3d", "5d"):
+        parts = var["contributions"][horizon]
+        for name in ("var", "es"):
+            assert parts[name] == var[f"{name}_{horizon}"]
+            for of in ("positions", "underlyings"):
+                components = [part[f"component_{name}"] for part in parts[of].values()]
+                assert sum(components) == pytest.approx(parts[name], rel=1e-9)
+    assert reported(full_world(with_history=False, caps=Caps()))["var"]["contributions"] is None
+
+
 def full_world(**changes) -> World:
     events = (
         Event("cpi", NOW + DAY, NOW - DAY),

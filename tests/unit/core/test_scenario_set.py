@@ -395,6 +395,29 @@ def test_jumps_of_history_join_those_of_events_in_the_gap_and_in_its_loss() -> N
     assert measured(managed(world(2), VAR), "gap_loss") == [0.0]
 
 
+def test_overnight_jumps_are_those_of_the_night() -> None:
+    full, rule = HISTORIES[0], {"of": "overnight", "sigmas": 3.0}
+    nights = 0.1 * full.log_return
+    nights[40] = -0.3
+    known = replace(full, overnight=nights)
+    drawn, _ = moves_of(var_of(history_jumps=rule), known)
+    gap = slice(*drawn.bounds[3:5])
+    far = np.abs(nights) > 3.0 * np.sqrt((nights**2).mean(axis=0))
+    assert drawn.log_return[:, gap].tolist() == nights[far.any(axis=1)].T.tolist()
+    assert drawn.log_return[:, gap].min() == -0.3
+    with pytest.raises(ConfigError, match="has no overnight moves"):
+        managed(world(2), var_of(history_jumps=rule))
+    with pytest.raises(ValueError, match="overnight: got shape"):
+        replace(full, overnight=nights[1:])
+
+
+def test_a_proxy_jumps_overnight_as_well() -> None:
+    full = HISTORIES[0]
+    known = replace(full, overnight=0.5 * full.log_return)
+    joined = with_proxies(known, {"C": Proxy(of="A", beta=2.0)})
+    assert joined.overnight[:, 2].tolist() == full.log_return[:, 0].tolist()
+
+
 def test_a_day_with_a_hole_is_no_jump() -> None:
     moves = np.full((100, 2), 0.01)
     moves[50] = [0.5, np.nan]
@@ -472,7 +495,8 @@ def test_a_proxy_that_has_no_history_is_refused(proxies) -> None:
 def test_all_of_it_is_in_the_digest() -> None:
     changes = [
         {}, {"method": "bootstrap"}, {"gap_weight": 0.01}, {"decay_half_life": 50.0},
-        {"stress": EVERY}, {"history_jumps": {}}, {"proxies": {"C": {"of": "A", "beta": 1.0}}},
+        {"stress": EVERY}, {"history_jumps": {}}, {"history_jumps": {"sigmas": 3.0}},
+        {"proxies": {"C": {"of": "A", "beta": 1.0}}},
     ]  # fmt: skip
     digests = {managed(world(1), var_of(**change)).manager.config_digest for change in changes}
     assert len(digests) == len(changes)

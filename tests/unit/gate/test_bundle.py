@@ -21,14 +21,18 @@ from riskenv import (
     Event,
     EventPolicy,
     EventRule,
+    PortfolioRiskManager,
+    Proposal,
     RiskGate,
     RiskLimits,
+    VarConfig,
     canonical,
     load_bundle,
+    load_config,
     save_bundle,
 )
 
-from ...property.worlds import DAY, NOW, World, world
+from ...property.worlds import DAY, NOW, SESSIONS, World, world
 
 EVENTS = (
     Event("cpi", NOW + DAY, NOW - 30 * DAY, source="a calendar"),
@@ -89,6 +93,47 @@ def test_a_loaded_layer_decides_as_the_saved_one_did(bundle: Path) -> None:
             for v in (here, there)
         ]
         assert decisions[0] == decisions[1]
+
+
+# Every setting of VaR at another value than its own default, and one method with each.
+EVERY_SETTING = {
+    "window": 260,
+    "min_scenarios": 200,
+    "tail_probability": 0.025,
+    "decay_half_life": 100.0,
+    "filter": {"ewma_decay": 0.9, "warm_up": 30, "variance_path": "held"},
+    "garch": {
+        ticker: {"mean": 0.01, "omega": 0.02, "alpha": 0.05, "gamma": 0.02, "beta": 0.9,
+                 "first_variance": 1.5}
+        for ticker in "ABC"
+    },
+    "bootstrap": {"paths": 300, "mean_block": 7.0, "seed": 5},
+    "gap_weight": 0.01,
+    "history_jumps": {"of": "overnight", "sigmas": 2.5, "window": 280},
+    "stress": {"grid": {}, "crises": True},
+    "proxies": {"C": {"of": "A", "beta": 1.2}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("method", ["filtered_ewma", "filtered_garch", "bootstrap"])
+def test_every_setting_of_var_is_in_the_bundle(method: str, tmp_path: Path) -> None:
+    # Paths that are drawn have no age.
+    ageless = {"decay_half_life": None} if method == "bootstrap" else {}
+    var = load_config(VarConfig, {**EVERY_SETTING, **ageless, "method": method})
+    default = VarConfig().model_dump()
+    assert {k for k, value in var.model_dump().items() if value == default[k]} == set(ageless)
+    w = a_world()
+    history = replace(w.manager.history, overnight=0.5 * w.manager.history.log_return)
+    here = PortfolioRiskManager(w.manager.limits, SESSIONS, history=history, var=var)
+    save_bundle(here, tmp_path / "gate.zip")
+    there, _ = load_bundle(tmp_path / "gate.zip")
+    assert there.config_digest == here.config_digest
+    for trade in np.eye(len(w.table)):
+        menu = Proposal(np.array([10.0 * trade, np.zeros(len(w.table))]))
+        one, other = (
+            RiskGate(m).decide(w.portfolio, w.market, menu).to_bytes() for m in (here, there)
+        )
+        assert one == other
 
 
 @pytest.mark.parametrize(
