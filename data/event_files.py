@@ -193,7 +193,9 @@ def _yaml_rows(path: Path) -> tuple[_Head, Iterator[tuple[int, Any]]]:
         document = read_yaml(path)
         values = {"events": document} if isinstance(document, list) else document
         head = load_config(_Head, _mapping(values))
-    except (YamlError, ConfigError) as error:
+    except YamlError as error:
+        raise EventFileError(str(error)) from None  # it names the file itself
+    except ConfigError as error:
         raise EventFileError(f"{path}: {error}") from None
     # The reader above gives values; the lines come from the same text, composed once more.
     root = yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
