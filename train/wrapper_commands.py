@@ -1,14 +1,15 @@
-"""`riskenv soak-env`."""
+"""`riskenv soak-env` and `riskenv study-penalty`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 
 def register(app: typer.Typer) -> None:
-    """Add the command; what it needs is imported when it runs."""
+    """Add the commands; what they need is imported when they run."""
 
     @app.command("soak-env")
     def soak_env(
@@ -56,6 +57,71 @@ def register(app: typer.Typer) -> None:
         )
         if not tally.passed:
             raise typer.Exit(1)
+
+    @app.command("study-penalty")
+    def study_penalty(
+        config: Annotated[
+            Path | None, typer.Option(help="YAML in place of the shipped study_penalty.yaml")
+        ] = None,
+        jobs: Annotated[int, typer.Option(min=1, help="processes")] = 1,
+    ) -> None:
+        """Agents trained under several correction penalties; which alpha the rule picks.
+
+        The rule is in riskenv.train.penalty_study, and was stated before the run.
+        """
+        from rich.console import Console
+        from rich.progress import Progress
+        from riskenv.train.penalty_study import (
+            STUDIED,
+            PenaltyRun,
+            choice,
+            load_penalty_study,
+        )
+        from riskenv.train.penalty_study import study_penalty as run_study
+
+        settings = load_penalty_study(config)
+        with Progress(console=Console(stderr=True)) as bar:
+            runs_in_all = len(STUDIED) * len(settings.alphas) * len(settings.seeds)
+            row = bar.add_task("agents", total=runs_in_all)
+
+            def told(run: PenaltyRun) -> None:
+                bar.advance(row)
+
+            runs = run_study(settings, jobs, told)
+        console = Console()
+        console.print(_penalty_table(settings, runs))
+        console.print(f"the rule picks {choice(runs):g}")
+
+
+def _penalty_table(config: Any, runs: Any) -> Any:
+    """One row a convention and alpha: means over the seeds, and their spread."""
+    import numpy as np
+    from rich import box
+    from rich.table import Table
+    from riskenv.train.penalty_study import STUDIED, hurts
+
+    title = f"{config.train_steps:,} steps of PPO, {len(config.seeds)} seeds, judged without it"
+    table = Table(title=title, box=box.SIMPLE)
+    for name in ("convention", "alpha", "reward, 1e-4", "+-", "corrected", "changed", "size", ""):
+        table.add_column(name, justify="left" if name == "convention" else "right")
+    for convention in STUDIED:
+        of_convention = [run for run in runs if run.convention == convention]
+        for alpha in config.alphas:
+            own = [run for run in of_convention if run.alpha == alpha]
+            rewards = np.array([run.reward for run in own])
+            table.add_row(
+                convention,
+                f"{alpha:g}",
+                f"{1e4 * rewards.mean():.1f}",
+                f"{1e4 * rewards.std(ddof=1):.1f}",
+                *(
+                    f"{np.mean([getattr(run, name) for run in own]):.1%}"
+                    for name in ("corrected", "changed")
+                ),
+                f"{np.mean([run.size for run in own]):.3f}",
+                "hurts" if hurts(of_convention, alpha) else "",
+            )
+    return table
 
 
 def _soak_table(tally: Any) -> Any:

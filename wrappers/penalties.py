@@ -19,7 +19,8 @@ class PenaltyConfig(Config):
         var_weight: lambda of `var_penalty`.
         var_warn: share of the VaR limit from which it counts.
         var_clip: highest VaR penalty a step.
-        correction_weight: alpha of `correction_penalty`.
+        correction_weight: alpha of `correction_penalty`; `riskenv study-penalty` picked its
+            default (see `riskenv.train.penalty_study`, and how little it shows for a Box).
         correction_clip: highest squared correction that counts.
         drawdown_weight, drawdown_warn, drawdown_clip: of `drawdown_penalty`.
         utilisation_weight, utilisation_warn, utilisation_clip: of `utilisation_penalty`.
