@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from riskenv.gate.bundle import BundleError, load_bundle, save_bundle
     from riskenv.gate.risk_gate import RiskGate
     from riskenv.instruments import Instrument, InstrumentTable
-    from riskenv.limits import Caps, ConfirmRule, CorrectionRule, RiskLimits, ScopeCaps
+    from riskenv.limits import Amounts, Caps, ConfirmRule, CorrectionRule, RiskLimits, ScopeCaps
     from riskenv.live_greeks import LiveGreeks, Quotes
     from riskenv.margin import MarginRule
     from riskenv.market import Market
@@ -93,6 +93,7 @@ _HOME = {
     "RiskLimits": "limits",
     "Rung": "circuit_breaker",
     "ScopeCaps": "limits",
+    "Amounts": "limits",
     "Sessions": "sessions",
     "StressConfig": "stress_scenarios",
     "UnknownDays": "event_values",
@@ -118,6 +119,7 @@ _HOME = {
 
 __all__ = [
     "Alert",
+    "Amounts",
     "Assessment",
     "BreakerState",
     "BundleError",

@@ -26,12 +26,16 @@ FloatArray = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class ScopedCap:
-    """One cap on one measure within one scope: kind "underlying", "expiry" or "strategy"."""
+    """One cap on one measure within one scope: kind "underlying", "expiry" or "strategy".
+
+    `cap` is an amount and `share` of the equity; infinite where there is none.
+    """
 
     measure: str
     kind: str
     scope: str
     cap: float
+    share: float = np.inf
 
     @property
     def name(self) -> str:
@@ -45,9 +49,10 @@ def scoped_caps(limits: RiskLimits, underlyings: Sequence[str]) -> tuple[ScopedC
 
     def add(kind: str, scope: str, caps: ScopeCaps) -> None:
         for measure in SCOPED:
-            cap = getattr(caps, measure)
-            if cap is not None:
-                out.append(ScopedCap(measure, kind, scope, cap))
+            cap, share = getattr(caps, measure), getattr(caps.of_equity, measure)
+            if cap is not None or share is not None:
+                # A cap is above 0, or None.
+                out.append(ScopedCap(measure, kind, scope, cap or np.inf, share or np.inf))
 
     each = limits.by_underlying.get(EACH)
     for ticker in underlyings:
@@ -150,8 +155,12 @@ def cap_bounds(
     low, high = limits.bounds(equity)
     if not scoped:
         return low, high
-    scoped_low = [-np.inf if s.measure in GROSS else -s.cap for s in scoped]
-    scoped_high = [np.inf if s.measure in ONE_SIDED else s.cap for s in scoped]
+    money = equity if equity > 0.0 else 0.0  # NaN, too, is none
+    caps = [s.cap if s.share == np.inf else min(s.cap, s.share * money) for s in scoped]
+    scoped_low = [-np.inf if s.measure in GROSS else -c for s, c in zip(scoped, caps, strict=True)]
+    scoped_high = [
+        np.inf if s.measure in ONE_SIDED else c for s, c in zip(scoped, caps, strict=True)
+    ]
     return np.append(low, scoped_low), np.append(high, scoped_high)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from riskenv.arguments import require
 from riskenv.canonical import digest, number
 from riskenv.config import Config, load_config
 from riskenv.event_reductions import SizeBefore
@@ -277,7 +278,9 @@ def halt(state: BreakerState, reason: str) -> BreakerState:
 
     Raises:
         ValueError: no reason given.
+        TypeError: the reason is no text.
     """
+    require(str, reason=reason)
     if not reason.strip():
         raise ValueError(f"reason: got {reason!r}; allowed: why the book is halted")
     return replace(
@@ -306,6 +309,7 @@ def resume(
     Raises:
         PermissionError: not halted, no token configured, or the wrong token.
         ValueError: no reason given.
+        TypeError: the token or the reason is no text.
 
     Example:
         >>> from riskenv.limits import Caps
@@ -320,6 +324,7 @@ def resume(
             ...
         PermissionError: token: not the operator's
     """
+    require(str, token=token, reason=reason)
     if state.rung != Rung.HALTED:
         raise PermissionError(f"rung: got {state.rung.name}; only HALTED is resumed")
     check_token(token, limits.operator_token_sha256, "this halt")

@@ -59,6 +59,21 @@ class Config(BaseModel):
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True
     )
 
+    def __init__(self, /, **values: Any) -> None:
+        """From code, with the same error as from YAML or a mapping.
+
+        Raises:
+            ConfigError: see `load_config`.
+        """
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _refused(type(self), type(self).__name__, error) from None
+
+    # Pydantic's own mark of an __init__ that does nothing but validate: parts of a configuration
+    # are then validated in place, and all their errors are reported together.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         # Pydantic's strict mode would also refuse a list for a tuple, which YAML cannot write.
@@ -107,6 +122,11 @@ def load_config(model: type[ConfigT], source: Mapping[str, Any] | str | Path) ->
     values: Any
     if isinstance(source, Mapping):
         name, values = model.__name__, dict(source)
+    elif not isinstance(source, str | Path):
+        raise ConfigError(
+            f"{model.__name__}: got {_show(source)}; allowed: a mapping of keys, or the path of a "
+            "YAML file"
+        )
     else:
         name = f"{model.__name__} ({source})"
         try:
@@ -118,8 +138,7 @@ def load_config(model: type[ConfigT], source: Mapping[str, Any] | str | Path) ->
     try:
         return model.model_validate(values)
     except ValidationError as error:
-        lines = "\n".join(f"  {line}" for line in _explain(model, error.errors()))
-        raise ConfigError(f"{name} is not valid:\n{lines}") from None
+        raise _refused(model, name, error) from None
 
 
 # --- words ----------------------------------------------------------------------------------------
@@ -131,6 +150,11 @@ _brief.maxstring = _brief.maxother = 80
 _brief.maxdict = _brief.maxlist = _brief.maxtuple = 6
 _brief.maxlevel = 3
 _show = _brief.repr
+
+
+def _refused(model: type[BaseModel], name: str, error: ValidationError) -> ConfigError:
+    lines = "\n".join(f"  {line}" for line in _explain(model, error.errors()))
+    return ConfigError(f"{name} is not valid:\n{lines}")
 
 
 def _explain(model: type[BaseModel], errors: list[ErrorDetails]) -> list[str]:

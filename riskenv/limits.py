@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from riskenv.canonical import digest
 from riskenv.config import Config
@@ -21,8 +21,8 @@ from riskenv.quote_rules import QuoteRules
 _Cap = Field(default=None, gt=0.0)
 
 
-class ScopeCaps(Config):
-    """Caps on sums over positions, each an absolute amount above 0; a missing one means no cap.
+class Amounts(Config):
+    """Amounts of the sums over positions, each above 0; a missing one means no cap.
 
     delta in share-equivalents summed over tickers, dollar_delta in currency, gamma in delta per
     currency unit of spot, dollar_gamma in dollar delta per 1 % move, theta in currency of decay
@@ -51,8 +51,59 @@ class ScopeCaps(Config):
     margin: float | None = _Cap
 
 
-class Caps(ScopeCaps):
-    """Caps on the whole book: those of `ScopeCaps`, and losses, each in currency.
+# Caps that are amounts of money, and so may be a share of the equity.
+_OF_EQUITY = frozenset(
+    {
+        "dollar_delta",
+        "dollar_gamma",
+        "theta",
+        "vega",
+        "rho",
+        "volga",
+        "gross_dollar_delta",
+        "notional",
+        "margin",
+        *TAIL,
+        *GAP,
+        *STRESS,
+        *ACCOUNT,
+    }
+)
+
+
+def _refuse_shares_of_no_money(shares: Amounts) -> None:
+    given = [name for name in type(shares).model_fields if getattr(shares, name) is not None]
+    wrong = [name for name in given if name not in _OF_EQUITY]
+    if wrong:
+        raise ValueError(
+            f"no amount of money: {', '.join(f'of_equity.{name}' for name in wrong)}; "
+            f"allowed: {', '.join(sorted(_OF_EQUITY))}"
+        )
+
+
+class ScopeCaps(Amounts):
+    """Caps within a scope, absolute and as a share of the account's equity.
+
+    Attributes:
+        of_equity: as `RiskLimits.of_equity`: a share of the whole account's equity, of measures
+            that are money; where both are given the lower one holds.
+
+    Example:
+        >>> ScopeCaps(vega=500, of_equity=Amounts(notional=0.5)).of_equity.notional
+        0.5
+    """
+
+    of_equity: Amounts = Amounts()
+
+    @field_validator("of_equity")
+    @classmethod
+    def _shares_of_money(cls, of_equity: Amounts) -> Amounts:
+        _refuse_shares_of_no_money(of_equity)
+        return of_equity
+
+
+class Caps(Amounts):
+    """Caps on the whole book: those of `Amounts`, and losses, each in currency.
 
     var and es over 1, 3 and 5 sessions, gap_loss over the scheduled jumps, stress over the stress
     grids in use (`VarConfig.stress`) with 1, 3 and 5 sessions of decay, day_loss since the session
@@ -75,24 +126,6 @@ class Caps(ScopeCaps):
 
 # In `RiskLimits.by_underlying`: each ticker that has no caps of its own.
 EACH = "*"
-# Caps that are amounts of money, and so may be a share of the equity.
-_OF_EQUITY = frozenset(
-    {
-        "dollar_delta",
-        "dollar_gamma",
-        "theta",
-        "vega",
-        "rho",
-        "volga",
-        "gross_dollar_delta",
-        "notional",
-        "margin",
-        *TAIL,
-        *GAP,
-        *STRESS,
-        *ACCOUNT,
-    }
-)
 
 
 class ConfirmRule(Config):
@@ -111,18 +144,20 @@ class ConfirmRule(Config):
         Traceback (most recent call last):
             ...
         riskenv.config.ConfigError: ConfirmRule is not valid:
-          (whole): got {'k': 4, 'n': 3}; k: got 4; allowed: at most n (3)
+          n: got 3; allowed: at least k (4)
     """
 
     k: int = Field(default=2, ge=1)
     n: int = Field(default=3, ge=1)
     seconds: int = Field(default=60, ge=1)
 
-    @model_validator(mode="after")
-    def _k_within_n(self) -> ConfirmRule:
-        if self.k > self.n:
-            raise ValueError(f"k: got {self.k}; allowed: at most n ({self.n})")
-        return self
+    @field_validator("n")
+    @classmethod
+    def _k_within_n(cls, n: int, so_far: ValidationInfo) -> int:
+        k = so_far.data.get("k", 0)  # missing where it is itself refused
+        if k > n:
+            raise ValueError(f"allowed: at least k ({k})")
+        return n
 
 
 class CorrectionRule(Config):
@@ -158,7 +193,9 @@ class RiskLimits(Config):
             it is Unknown, such a cap is 0.
         by_underlying: ticker -> caps on its positions; "*" holds for each ticker without its own.
         by_expiry: bucket of `PortfolioGreeks.by_expiry` ("0-1d", "1-7d", ...) -> caps.
-        by_strategy: tag -> caps on the positions of a strategy (`Portfolio.strategies`).
+        by_strategy: tag -> caps on the positions of a strategy (`Portfolio.strategies`). Once it
+            lists any, it lists all: another tag of a position or a trade is refused, so that a
+            misspelt one is not a way past its caps. A strategy without caps is `tag: {}`.
         margin: what the margin measure asks per contract.
         warn: share of a cap at which the rung becomes WARN.
         extreme: share of a cap at which positions are reduced (an exposure) or everything is
@@ -201,35 +238,38 @@ class RiskLimits(Config):
     quotes: QuoteRules = QuoteRules()
     orders: OrderLimits = OrderLimits()
 
-    @model_validator(mode="after")
-    def _release_above_warn(self) -> RiskLimits:
-        if not self.warn <= self.release:
-            raise ValueError(
-                f"release: got {self.release}; allowed: at least warn ({self.warn}), below 1"
-            )
-        return self
+    # Rules between fields hang on the later of the two, so that they are reported together with
+    # whatever else is wrong.
+    @field_validator("release")
+    @classmethod
+    def _release_above_warn(cls, release: float, so_far: ValidationInfo) -> float:
+        warn = so_far.data.get("warn", 0.0)  # missing where it is itself refused
+        if not warn <= release:
+            raise ValueError(f"allowed: at least warn ({warn}), below 1")
+        return release
 
-    @model_validator(mode="after")
-    def _shares_of_money(self) -> RiskLimits:
-        for name in type(self.of_equity).model_fields:
-            if getattr(self.of_equity, name) is not None and name not in _OF_EQUITY:
-                raise ValueError(
-                    f"of_equity.{name}: not an amount of money; allowed: "
-                    f"{', '.join(sorted(_OF_EQUITY))}"
-                )
-        return self
+    @field_validator("of_equity")
+    @classmethod
+    def _shares_of_money(cls, of_equity: Caps) -> Caps:
+        _refuse_shares_of_no_money(of_equity)
+        return of_equity
 
-    @model_validator(mode="after")
-    def _known_scopes(self) -> RiskLimits:
-        unknown = sorted(set(self.by_expiry) - set(EXPIRY_BUCKETS))
+    @field_validator("by_expiry")
+    @classmethod
+    def _known_buckets(cls, by_expiry: dict[str, ScopeCaps]) -> dict[str, ScopeCaps]:
+        unknown = sorted(set(by_expiry) - set(EXPIRY_BUCKETS))
         if unknown:
             raise ValueError(
-                f"by_expiry: got {', '.join(map(repr, unknown))}; allowed: "
-                f"{', '.join(EXPIRY_BUCKETS)}"
+                f"no bucket: {', '.join(map(repr, unknown))}; allowed: {', '.join(EXPIRY_BUCKETS)}"
             )
-        if "" in self.by_underlying or "" in self.by_strategy:
-            raise ValueError("by_underlying, by_strategy: got ''; allowed: a ticker, a tag")
-        return self
+        return by_expiry
+
+    @field_validator("by_underlying", "by_strategy")
+    @classmethod
+    def _named_scopes(cls, scopes: dict[str, ScopeCaps]) -> dict[str, ScopeCaps]:
+        if "" in scopes:
+            raise ValueError("no name: ''; allowed: a ticker, a tag")
+        return scopes
 
     @property
     def digest(self) -> str:

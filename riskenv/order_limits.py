@@ -6,9 +6,9 @@ What each of them means is said in `riskenv.order_checks`, which applies them.
 from __future__ import annotations
 
 import math
-from typing import Literal, Self
+from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from riskenv.config import Config
 from riskenv.instruments import NS_PER_SECOND, Instrument
@@ -45,11 +45,13 @@ class PriceCollar(Config):
     half_spreads: float | None = Field(default=None, gt=0.0, le=1000.0)
     market_orders: Literal["deny", "at_quote"] = "deny"
 
-    @model_validator(mode="after")
-    def _has_a_width(self) -> Self:
-        if self.share is None and self.half_spreads is None:
+    @field_validator("half_spreads")
+    @classmethod
+    def _has_a_width(cls, half_spreads: float | None, so_far: ValidationInfo) -> float | None:
+        # A share that is itself refused is missing, and no reason to complain twice.
+        if half_spreads is None and so_far.data.get("share", 0.0) is None:
             raise ValueError("share, half_spreads: got neither; allowed: one or both")
-        return self
+        return half_spreads
 
     def width(self, fair_value: float, half_spread: float) -> float:
         """Currency per point; NaN where a number that it needs is Unknown."""

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from riskenv.admissibility import heaviest, measure_book, used_of
+from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.assessment import Assessment
 from riskenv.book_rows import (
     Layout,
@@ -80,6 +81,7 @@ class PortfolioRiskManager:
         ConfigError: a tail measure is capped and there is no history, a stress and there is no grid
             of its horizon; a proxy, a GARCH parameter or overnight moves are missing; or an event
             rule hedges the gap and there is no cap on it.
+        TypeError: an argument of another type, as of every public method here.
     """
 
     def __init__(
@@ -95,6 +97,12 @@ class PortfolioRiskManager:
         unknown_days: Iterable[UnknownDays] = (),
         cache_bytes: int = 1 << 30,
     ) -> None:
+        require(RiskLimits, limits=limits)
+        require(Sessions, sessions=sessions)
+        require((FactorHistory, type(None)), history=history)
+        require((VarConfig, type(None)), var=var)
+        require((EventPolicy, type(None)), event_policy=event_policy)
+        require(WHOLE_NUMBER, cache_bytes=cache_bytes)
         self.limits = limits
         self.sessions = sessions
         self.history = history
@@ -189,9 +197,17 @@ class PortfolioRiskManager:
             external_flow: money paid in (> 0) or out since the last call.
 
         Raises:
-            ValueError: the portfolio and the market are over different tables, or time went back.
+            ValueError: the portfolio and the market are over different tables, time went back, or
+                a strategy of the portfolio is none of `RiskLimits.by_strategy`, where that lists
+                any.
             CalendarRangeError: `market.now` lies outside the session calendar.
         """
+        require(BreakerState, state=state)
+        require(Portfolio, portfolio=portfolio)
+        require(Market, market=market)
+        require(NUMBER, external_flow=external_flow)
+        for tag in portfolio.strategies:
+            self._refuse_unknown(tag)
         if portfolio.table is not market.table:
             raise ValueError("portfolio, market: must be over the same InstrumentTable object")
         market = market.under(self.limits.quotes)
@@ -309,6 +325,15 @@ class PortfolioRiskManager:
             return Rung.BLOCK_NEW
         return Rung.WARN if max(most, account) >= limits.warn * level else Rung.NORMAL
 
+    def _refuse_unknown(self, strategy: str) -> None:
+        """A tag that no cap knows, where strategies have caps, would be a way past them."""
+        listed = self.limits.by_strategy
+        if strategy and listed and strategy not in listed:
+            raise ValueError(
+                f"strategy: got {strategy!r}; allowed: {', '.join(listed)}, as listed in "
+                "RiskLimits.by_strategy (one without caps is {tag: {}})"
+            )
+
     # -- decide ---------------------------------------------------------------------------------
 
     def propose(
@@ -322,6 +347,9 @@ class PortfolioRiskManager:
     ) -> Proposal:
         """A request with all that may be done in its place, for a caller with free choice of
         trades: `riskenv.correction.propose`."""
+        require(Assessment, assessment=assessment)
+        require(str, strategy=strategy)
+        self._refuse_unknown(strategy)
         return propose(assessment, trades, strategy, box_low, box_high)
 
     def reduction_plan(
@@ -332,7 +360,14 @@ class PortfolioRiskManager:
 
         Its steps are in an order that the book may stop after. It is advice: hand what is to be
         done to `decide`, as any other request.
+
+        Raises:
+            ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
         """
+        require(Assessment, assessment=assessment)
+        require((Mapping, type(None)), shares=shares)
+        for name, share in (shares or {}).items():
+            require(NUMBER, **{f"shares[{name!r}]": share})
         return reduce_by(assessment, shares) if shares else forced_plan(assessment)
 
     def decide(
@@ -344,11 +379,18 @@ class PortfolioRiskManager:
         row. Where a reduction is due, only rows that bring every broken measure back to its
         release level may pass; if none does, the row that comes closest, and a reason says so.
         What the proposal's order would then be is put to the controls on orders.
+
+        A proposal whose rows are all trades leaves no way to do nothing: what is done then, where
+        no row may pass (at HALTED only an empty one may), is the row that violates the caps least,
+        a reduction first, with the reason and the critical alert "least_violating". Whoever can do
+        nothing lists the empty row.
+
+        Raises:
+            ValueError: the assessment is of other limits or instruments, or the strategy is none of
+                `RiskLimits.by_strategy`, where that lists any.
         """
-        if assessment.limits is not self.limits and assessment.limits != self.limits:
-            raise ValueError("assessment: made under other limits than these; assess again")
-        if state.rung > assessment.rung:  # halted since it was assessed
-            assessment = replace(assessment, rung=state.rung)
+        require(BreakerState, state=state)
+        assessment = self._at_rung_of(state, assessment, proposal)
         candidates = evaluate(assessment, proposal.trades, proposal.strategy)
         allowed = allowed_rows(assessment, proposal, candidates)
         row, flaw = proposal.asked, ""
@@ -358,8 +400,36 @@ class PortfolioRiskManager:
         decision = explain(assessment, proposal, candidates, sending, self.config_digest)
         return sending.state, decision
 
-    def mask(self, assessment: Assessment, proposal: Proposal) -> NDArray[np.bool_]:
-        """(A,) rows that `decide` would do unchanged if they were asked for; never all False."""
+    def _at_rung_of(
+        self, state: BreakerState | None, assessment: Assessment, proposal: Proposal
+    ) -> Assessment:
+        """The assessment at the rung that holds now: the book may have been halted since."""
+        require(Assessment, assessment=assessment)
+        require(Proposal, proposal=proposal)
+        self._refuse_unknown(proposal.strategy)
+        if assessment.limits is not self.limits and assessment.limits != self.limits:
+            raise ValueError("assessment: made under other limits than these; assess again")
+        if state is not None and state.rung > assessment.rung:
+            return replace(assessment, rung=state.rung)
+        return assessment
+
+    def mask(
+        self, assessment: Assessment, proposal: Proposal, state: BreakerState | None = None
+    ) -> NDArray[np.bool_]:
+        """(A,) rows that `decide` would do unchanged if they were asked for; never all False.
+
+        True is where `decide` says ALLOW, or at a rung that reduces, REDUCE with the row itself.
+        Where it would do so of no row, the one True row is what it does in place of any of them,
+        the one that comes closest ("flatten_unresolved") or is "least_violating".
+
+        Args:
+            state: as `decide` would be given it; None = nothing happened since the assessment.
+
+        Raises:
+            ValueError: as of `decide`, or the proposal has an order.
+        """
+        require((BreakerState, type(None)), state=state)
+        assessment = self._at_rung_of(state, assessment, proposal)
         if proposal.order is not None:
             raise ValueError("proposal: has an order, whose controls no mask knows; ask decide")
         candidates = evaluate(assessment, proposal.trades, proposal.strategy, all_tails=False)
@@ -382,6 +452,7 @@ class PortfolioRiskManager:
             recorded_pnl: (N,) recorded P&L of the portfolio a session, oldest first; its VaR is
                 reported beside that of the book, and the status is that of the worse.
         """
+        require(Assessment, assessment=a)
         var = a.before[[INDEX[f"var_{h}d"] for h in HORIZONS]]
         es = a.before[[INDEX[f"es_{h}d"] for h in HORIZONS]]
         stress = a.before[[INDEX[name] for name in STRESS]]
@@ -412,6 +483,7 @@ class PortfolioRiskManager:
         Args:
             recorded_pnl: as of `var_report`.
         """
+        require(Assessment, assessment=a)
         gap = INDEX["gap_loss"]
         held = a.table.underlying_index[a.portfolio.quantity != 0.0]
         gap_pnl = a.base_pnl[a.tails.blocks[-2] : a.tails.blocks[-1]]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.arguments import WHOLE_NUMBER, require
 from riskenv.market import Market
 from riskenv.order_checks import Order
 from riskenv.portfolio import Portfolio
@@ -36,6 +37,7 @@ class Proposal:
             order's instrument alone, or wholly a reduction (`forced`), and the tag is the order's.
 
     Raises:
+        TypeError: `asked` is no whole number, the strategy no text, or the order none.
         ValueError: shapes that do not match, `asked` outside the rows, or an order that is not
             what the asked row says.
 
@@ -49,6 +51,9 @@ class Proposal:
     order: Order | None = None
 
     def __post_init__(self) -> None:
+        require(WHOLE_NUMBER, asked=self.asked)
+        require(str, strategy=self.strategy)
+        require((Order, type(None)), order=self.order)
         trades = np.array(self.trades, dtype=np.float64)
         if trades.ndim != 2 or not len(trades):
             raise ValueError(f"trades: got shape {trades.shape}; allowed: (A, n) with A >= 1")

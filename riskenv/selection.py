@@ -129,7 +129,8 @@ def replacement(
     The allowed row nearest to the request (`CorrectionRule.norm`), or where the book is reduced
     the one that costs least to get to from it; where none is allowed and a reduction is due, the
     row that comes closest to it ("flatten_unresolved"); else the row that violates the caps
-    least ("least_violating"). These two go by the least cost of the trade itself, so that they
+    least ("least_violating"), at HALTED an admissible reduction before any other: what a halt
+    cannot prevent must not enter. These two go by the least cost of the trade itself, so that they
     are the same whatever was asked for. Ties go to the lowest row.
     """
     if allowed.any():
@@ -149,12 +150,16 @@ def replacement(
             shortfall = _shortfall(a, proposal, candidates)
             best = shortfall <= np.min(shortfall[passing])
             return _first_least(distance, passing & best), "flatten_unresolved"
+    among = np.ones(len(proposal.trades), dtype=bool)
+    if a.rung == Rung.HALTED:
+        passing = _passing(a, proposal, candidates)
+        among = passing if passing.any() else among
     violation = np.empty(len(proposal.trades))
     _beyond(used_of(candidates.interval, a.low, a.high), 1.0, a.capped, violation)
     unknown = candidates.touches | candidates.unsound
     unknown |= entering(a, proposal.trades, proposal.strategy)
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
-    best = violation <= np.min(violation)
+    best = among & (violation <= np.min(violation[among]))
     return _first_least(distance, best), "least_violating"
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from riskenv import circuit_breaker, order_window
 from riskenv.alert_sinks import AlertSink, dispatch
+from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.circuit_breaker import BreakerState
 from riskenv.decision import Decision
 from riskenv.gate.bundle import load_bundle
@@ -39,6 +40,9 @@ class RiskGate:
         sinks: each is handed every decision; none changes or stops one
             (`riskenv.alert_sinks.dispatch`).
 
+    Raises:
+        TypeError: an argument of another type, here and of every method.
+
     Example:
         >>> import numpy as np
         >>> from riskenv import Caps, Instrument, InstrumentTable, Market, Portfolio, RiskLimits
@@ -64,6 +68,9 @@ class RiskGate:
         digest: str = "",
         sinks: Iterable[AlertSink] = (),
     ) -> None:
+        require(PortfolioRiskManager, manager=manager)
+        require((BreakerState, type(None)), state=state)
+        require(str, digest=digest)
         self.manager = manager
         self.state = state or BreakerState()
         self.digest = digest
@@ -76,6 +83,7 @@ class RiskGate:
         Raises:
             BundleError: the bundle is damaged, or not one.
         """
+        require((str, Path), path=path)
         manager, digest = load_bundle(path)
         return cls(manager, digest=digest, sinks=sinks)
 
@@ -96,6 +104,7 @@ class RiskGate:
         Raises:
             ValueError: a trade in an instrument that the market snapshot does not cover.
         """
+        require(Market, market=market)
         if isinstance(trades, Mapping):
             trades = _columns(market, trades)
         # The state moves on only with the decision: a call that raises can be made again, and a
@@ -144,6 +153,9 @@ class RiskGate:
         Raises:
             ValueError: see `check_order`; nothing counts as sent then.
         """
+        require(Sequence, orders=orders)
+        for place, order in enumerate(orders):
+            require(Order, **{f"orders[{place}]": order})
         state, decisions, reduced = self.state, [], False
         for order in orders:
             state, assessment = self.manager.assess(state, portfolio, market, external_flow)
@@ -167,6 +179,7 @@ class RiskGate:
             now: nanoseconds UTC. An instant before the last one seen counts as that one; no market
                 from before it is decided on afterwards.
         """
+        require(str, strategy=strategy)
         self._orders(
             order_window.record_execution(
                 self.state.orders, strategy, self._not_before(now), self.manager.limits.orders
@@ -190,6 +203,7 @@ class RiskGate:
                 one.
             ValueError: no reason given.
         """
+        require(str, strategy=strategy, token=token, reason=reason)
         limits = self.manager.limits
         self._orders(
             order_window.re_enable(
@@ -199,6 +213,7 @@ class RiskGate:
         )  # fmt: skip
 
     def _not_before(self, now: int) -> int:
+        require(WHOLE_NUMBER, now=now)
         last = self.state.orders.time
         return now if last is None else max(now, last)
 
@@ -252,6 +267,8 @@ class RiskGate:
 def _columns(market: Market, trades: Mapping[Instrument, float]) -> NDArray[np.float64]:
     columns = np.zeros(len(market.table))
     for instrument, lots in trades.items():
+        require(Instrument, instrument=instrument)
+        require(NUMBER, **{f"trades[{instrument.symbol}]": lots})
         row = market.table.index.get(instrument)
         if row is None:
             raise ValueError(

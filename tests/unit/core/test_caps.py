@@ -99,7 +99,7 @@ def test_a_cap_on_an_expiry_bucket_counts_what_expires_in_it() -> None:
 def test_a_strategy_is_held_to_its_caps_by_its_own_positions_and_trades() -> None:
     w = world(1, held=0)
     a = options(w, "A", 20)[0]
-    m = manager(by_strategy={"short vol": ScopeCaps(contracts=10.0)})
+    m = manager(by_strategy={"short vol": ScopeCaps(contracts=10.0), "another": ScopeCaps()})
     part = vector(w, {a: -8.0})
     book = replace(book_of(w, {a: -20.0}), strategies={"short vol": part})
     sell, more = vector(w, {a: -2.0}), vector(w, {a: -3.0})
@@ -116,7 +116,7 @@ def test_closing_the_whole_book_in_the_name_of_one_strategy_does_not_empty_its_p
     """Two strategies that offset each other: the book is small, the parts are not."""
     w = world(1, held=0)
     a = options(w, "A", 20)[0]
-    m = manager(by_strategy={"one": ScopeCaps(contracts=10.0)})
+    m = manager(by_strategy={"one": ScopeCaps(contracts=10.0), "other": ScopeCaps()})
     parts = {"one": vector(w, {a: 10.0}), "other": vector(w, {a: -13.0})}
     book = replace(book_of(w, {a: -3.0}), strategies=parts)
     close = vector(w, {a: 3.0})

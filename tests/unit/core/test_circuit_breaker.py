@@ -222,7 +222,7 @@ def test_marks_that_are_set_by_hand_are_taken_as_confirmed(marks) -> None:
 @pytest.mark.parametrize(
     ("confirm", "key"),
     [({"k": 0}, "confirm.k"), ({"k": 4, "n": 3}, "confirm"), ({"n": 0, "k": 0}, "confirm.n"),
-     ({"k": 2, "n": 1}, "at most n"), ({"seconds": 0}, "confirm.seconds"),
+     ({"k": 2, "n": 1}, "at least k"), ({"seconds": 0}, "confirm.seconds"),
      ({"seconds": -60}, "confirm.seconds"), ({"k": 1.5}, "confirm.k"), ({"of": 3}, "confirm.of")],
 )  # fmt: skip
 def test_a_confirmation_that_cannot_be_or_is_none_is_refused(confirm, key: str) -> None:
