@@ -38,12 +38,18 @@ def register(app: typer.Typer) -> None:
         if task >= 0:
             tally = soak_task(seed, task)
         else:
-            with Progress(console=Console(stderr=True)) as bar:
+            errors, last = Console(stderr=True), 0.0
+            with Progress(console=errors) as bar:
                 row = bar.add_task("0 active breaches", total=steps)
 
                 def told(tally: EnvSoakTally, seconds: float) -> None:
+                    nonlocal last
                     words = f"{tally.active:,} active breaches"
                     bar.update(row, completed=tally.steps, description=words)
+                    # Where no bar can move, a line now and then stands in for it.
+                    if not errors.is_terminal and seconds - last >= 30.0:
+                        last = seconds
+                        errors.print(f"{seconds:,.0f} s: {tally.steps:,} steps, {words}")
 
                 tally = run_soak(steps, seed, jobs, told)
         console = Console()
