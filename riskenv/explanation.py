@@ -12,8 +12,10 @@ from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.decision import Decision, Verdict
 from riskenv.event_trades import still_due
+from riskenv.measures import ACCOUNT
 from riskenv.order_decision import Sending
 from riskenv.projection import Proposal
+from riskenv.quote_quality import UNKNOWN_REASONS
 from riskenv.reasons import REASONS, Alert, Reason
 from riskenv.selection import Candidates, entering
 
@@ -79,13 +81,13 @@ def _reasons(a: Assessment, proposal: Proposal, candidates: Candidates) -> list[
     trade = proposal.trades[asked]
     code = _RUNG_REASONS.get(a.rung)
     if code is not None:
-        reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name)))
+        reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name, cause=_cause(a))))
     reasons += _event_reasons(a, proposal)
     if candidates.empty[asked]:
         return reasons
     if candidates.touches[asked] and not candidates.shrinks[asked]:
-        for symbol in _blocked_legs(a, trade):
-            words = REASONS["unknown_instrument"].format(symbol=symbol)
+        for symbol, why in _blocked_legs(a, trade):
+            words = REASONS["unknown_instrument"].format(symbol=symbol, why=why)
             reasons.append(Reason("unknown_instrument", symbol, words))
     ends = candidates.interval[asked]
     used = used_of(ends, a.low, a.high)
@@ -125,7 +127,33 @@ def _event_reasons(a: Assessment, proposal: Proposal) -> list[Reason]:
     return reasons
 
 
-def _blocked_legs(a: Assessment, trade: NDArray[np.float64]) -> list[str]:
-    """Symbols of the legs in what is Unknown or blocked, or that are not finite."""
-    legs = (trade != 0.0) & (a.blocked | ~np.isfinite(trade))
-    return [a.table.symbols[i] for i in np.flatnonzero(legs)]
+def _cause(a: Assessment) -> str:
+    """What calls for the rung: the measures outside their caps, or Unknown, and events."""
+    losses = zip(ACCOUNT, (a.day_loss, a.drawdown), a.limits.account_caps(a.equity), strict=True)
+    causes = [*a.breached, *(name for name, loss, cap in losses if not (-loss <= cap))]
+    if a.events.market_blocked or a.events.reduce or a.due:
+        causes.append("an event")
+    return ", ".join(causes) or "kept for its dwell time, or above the release level"
+
+
+def _blocked_legs(a: Assessment, trade: NDArray[np.float64]) -> list[tuple[str, str]]:
+    """(symbol, why) of the legs in what is Unknown or blocked, or that are not finite."""
+    table, out = a.table, []
+    unknown = np.isnan(a.matrices.X[a.matrices.rows, 0])
+    for i in np.flatnonzero((trade != 0.0) & (a.blocked | ~np.isfinite(trade))).tolist():
+        why = f"{trade[i]} contracts is no size"
+        if unknown[i]:
+            why = f"is Unknown ({_why_unknown(a, i)})"
+        elif a.blocked[i]:
+            beside = unknown & a.portfolio.exposed & (table.expiry == table.expiry[i])
+            beside &= table.underlying_index == table.underlying_index[i]
+            j = int(np.argmax(beside))
+            why = f"expires with {table.symbols[j]}, which is Unknown ({_why_unknown(a, j)})"
+        out.append((table.symbols[i], why))
+    return out
+
+
+def _why_unknown(a: Assessment, i: int) -> str:
+    # A quote can be one while its Greeks cannot be computed, or those of a feed disagree.
+    code = a.market.unknown_code[i]
+    return UNKNOWN_REASONS[code].replace("_", " ") if code else "no Greeks that can be trusted"

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+from riskenv.arguments import NUMBER, require
 
 NS_PER_SECOND = 1_000_000_000
 NS_PER_DAY = 86_400 * NS_PER_SECOND
@@ -164,6 +166,57 @@ class InstrumentTable:
     @cached_property
     def index(self) -> dict[Instrument, int]:
         return {instrument: row for row, instrument in enumerate(self.instruments)}
+
+    def column(self, instrument: Instrument, what: str) -> int:
+        """Where the instrument stands in the table.
+
+        Args:
+            what: the argument that it came in, for the error.
+
+        Raises:
+            ValueError: the table lacks it; one of the same name is told apart.
+
+        Example:
+            >>> mini = Instrument("SPX", "C", 1250.0, 1_221_854_400_000_000_000, 10.0)
+            >>> table = InstrumentTable.of([mini])
+            >>> table.column(Instrument("SPX", "C", 1250.0, mini.expiry, 100.0), "order")
+            Traceback (most recent call last):
+                ...
+            ValueError: order: SPX 2008-09-19 1250 C with multiplier 100.0 is not in the market \
+snapshot, which has it with multiplier 10.0; whatever is held or traded needs a quote
+        """
+        column = self.index.get(instrument)
+        if column is not None:
+            return column
+        mine, has = "", ""
+        for other in self.instruments:
+            if other.symbol == instrument.symbol:
+                names = [f.name for f in fields(other)]
+                names = [n for n in names if getattr(other, n) != getattr(instrument, n)]
+                mine = " with " + ", ".join(f"{n} {getattr(instrument, n)}" for n in names)
+                has = ", which has it with " + ", ".join(f"{n} {getattr(other, n)}" for n in names)
+        raise ValueError(
+            f"{what}: {instrument.symbol}{mine} is not in the market snapshot{has}; "
+            "whatever is held or traded needs a quote"
+        )
+
+    def vector(self, lots: Mapping[Instrument, float], what: str) -> NDArray[np.float64]:
+        """(n,) signed contracts in the order of the table; raises as `column` does.
+
+        Raises:
+            TypeError: what is no instrument, or no number.
+
+        Example:
+            >>> spx, spy = Instrument("SPX"), Instrument("SPY")
+            >>> InstrumentTable.of([spx, spy]).vector({spy: -2.0}, "trades").tolist()
+            [0.0, -2.0]
+        """
+        out = np.zeros(len(self))
+        for instrument, number in lots.items():
+            require(Instrument, instrument=instrument)
+            require(NUMBER, **{f"{what}[{instrument.symbol}]": number})
+            out[self.column(instrument, what)] = number
+        return out
 
     @cached_property
     def symbols(self) -> tuple[str, ...]:

@@ -133,17 +133,14 @@ def proposal_for_order(a: Assessment, order: Order, *, reductions: bool = True) 
         >>> proposal_for_order(a, Order(spy, -2, 400.0)).trades.tolist()
         [[-2.0], [0.0]]
     """
-    column = a.table.index.get(order.instrument)
-    if column is None:
-        raise ValueError(
-            f"order: {order.instrument.symbol} is not in the market snapshot; every instrument "
-            "that is ordered needs a quote"
-        )
+    column = a.table.column(order.instrument, "order")
     trade = np.zeros(len(a.table))
     try:
         trade[column] = float(order.lots)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"order: got {order.lots!r} lots; allowed: a number") from None
+    if trade[column] == 0.0:
+        raise ValueError("order: got 0 lots; allowed: a number other than 0")
     nothing = np.zeros_like(trade)
     if not a.reducing:
         rows = propose(a, trade, order.strategy).trades

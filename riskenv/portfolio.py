@@ -93,9 +93,9 @@ class Portfolio:
             strategies: tag -> its part of the positions.
             working: the legs of each working order.
         """
-        tagged = {tag: _vector(table, part) for tag, part in (strategies or {}).items()}
-        orders = np.stack([_vector(table, order) for order in working]) if working else None
-        return cls(table, _vector(table, positions), cash, tagged, orders)
+        tagged = {tag: table.vector(part, "positions") for tag, part in (strategies or {}).items()}
+        orders = np.stack([table.vector(o, "working") for o in working]) if working else None
+        return cls(table, table.vector(positions, "positions"), cash, tagged, orders)
 
     @cached_property
     def orders(self) -> NDArray[np.float64]:
@@ -125,16 +125,3 @@ class Portfolio:
             self.table.symbols[row]: float(self.quantity[row])
             for row in np.flatnonzero(self.quantity)
         }
-
-
-def _vector(table: InstrumentTable, positions: Mapping[Instrument, float]) -> NDArray[np.float64]:
-    quantity = np.zeros(len(table))
-    for instrument, contracts in positions.items():
-        row = table.index.get(instrument)
-        if row is None:
-            raise ValueError(
-                f"positions: {instrument.symbol} is held and not in the instrument table; "
-                "a market snapshot must cover every position"
-            )
-        quantity[row] = contracts
-    return quantity

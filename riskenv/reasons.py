@@ -8,16 +8,16 @@ from dataclasses import dataclass
 REASONS = {
     "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
     "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
-    "unknown_instrument": "{symbol} is Unknown, or beside what is: positions in it are only closed",
+    "unknown_instrument": "{symbol}: {why}; positions in it are only closed",
     "event_block": "{symbol}: nothing is entered because of {event}",
     "event_size": "{symbol}: {contracts:g} contracts are to be closed before {event}",
     "event_order_enters": "{order}: cancel it, it would enter {symbol}, which is blocked by "
     "{event}",
     "event_order_holds_up": "{order}: cancel it, it holds up the closing of {contracts:g} contracts"
     " of {symbol} before {event}",
-    "rung_block_new": "the breaker is at {rung}: only reductions pass",
-    "rung_reduce": "the breaker is at {rung}: the book is reduced first",
-    "rung_flatten": "the breaker is at {rung}: the book is closed",
+    "rung_block_new": "the breaker is at {rung} ({cause}): only reductions pass",
+    "rung_reduce": "the breaker is at {rung} ({cause}): the book is reduced first",
+    "rung_flatten": "the breaker is at {rung} ({cause}): the book is closed",
     "rung_halted": "the breaker is at {rung}: nothing passes until an operator resumes",
     "flatten_unresolved": "no available trade brings the book to where it must be",
     "order_replaced": "{order}: not sent; a reduction of the book is done in its place",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from riskenv import circuit_breaker, order_window
 from riskenv.alert_sinks import AlertSink, dispatch
-from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
+from riskenv.arguments import WHOLE_NUMBER, require
 from riskenv.circuit_breaker import BreakerState
 from riskenv.decision import Decision
 from riskenv.gate.bundle import load_bundle
@@ -106,7 +106,7 @@ class RiskGate:
         """
         require(Market, market=market)
         if isinstance(trades, Mapping):
-            trades = _columns(market, trades)
+            trades = market.table.vector(trades, "trades")
         # The state moves on only with the decision: a call that raises can be made again, and a
         # flow is not counted twice.
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
@@ -262,18 +262,3 @@ class RiskGate:
         """
         _, assessment = self.manager.assess(self.state, portfolio, market)
         return self.manager.report(assessment, recorded_pnl)
-
-
-def _columns(market: Market, trades: Mapping[Instrument, float]) -> NDArray[np.float64]:
-    columns = np.zeros(len(market.table))
-    for instrument, lots in trades.items():
-        require(Instrument, instrument=instrument)
-        require(NUMBER, **{f"trades[{instrument.symbol}]": lots})
-        row = market.table.index.get(instrument)
-        if row is None:
-            raise ValueError(
-                f"trades: {instrument.symbol} is not in the market snapshot; every instrument "
-                "that is traded needs a quote"
-            )
-        columns[row] = lots
-    return columns

@@ -152,7 +152,7 @@ def test_an_unknown_holding_or_cash_is_refused_at_the_door(bad: float) -> None:
 
 def test_what_is_held_or_traded_must_be_quoted() -> None:
     w, stranger = world(1), Instrument("Z")
-    with pytest.raises(ValueError, match="Z is held"):
+    with pytest.raises(ValueError, match="positions: Z is not in the market snapshot"):
         Portfolio.of(w.table, {stranger: 1.0}, 0.0)
     with pytest.raises(ValueError, match="Z is not in the market snapshot"):
         RiskGate(w.manager).check(w.portfolio, w.market, {stranger: 1.0})
