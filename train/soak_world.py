@@ -192,7 +192,10 @@ class SoakWorld:
             "dwell_sessions": int(rng.integers(0, 2)),
         }
         for kind in ("underlying", "expiry", "strategy"):
-            scopes: dict[str, dict[str, float]] = {}
+            # Where strategies are listed, all of them are.
+            scopes: dict[str, dict[str, float]] = {
+                tag: {} for tag in self.tags if kind == "strategy"
+            }
             for cap in caps:
                 if cap.kind == kind:
                     scopes.setdefault(cap.scope, {})[cap.measure] = cap.amount

@@ -46,10 +46,9 @@ def save_table(
     """
     if isinstance(table, Sessions | FactorHistory):
         buffer = io.BytesIO()
-        columns: dict[str, Any] = {
-            field.name: getattr(table, field.name) for field in fields(table)
-        }
-        np.savez(buffer, **{k: np.asarray(v) for k, v in columns.items() if v is not None})
+        columns = {field.name: getattr(table, field.name) for field in fields(table)}
+        known: Any = {k: np.asarray(v) for k, v in columns.items() if v is not None}
+        np.savez(buffer, **known)
         body = buffer.getvalue()
     else:
         body = canonical.to_bytes([asdict(event) for event in table])

@@ -92,7 +92,7 @@ def test_a_plan_does_not_call_a_strategys_broken_cap_resolved() -> None:
 
 
 def test_what_is_unknown_in_a_strategy_is_unknown_to_it_though_another_offsets_it() -> None:
-    g = gate(caps=Caps(), by_strategy={"condor": ScopeCaps(delta=50.0)})
+    g = gate(caps=Caps(), by_strategy={"condor": ScopeCaps(delta=50.0), "hedge": ScopeCaps()})
     parts = {"condor": {SPY: 40.0, QQQ: 8.0}, "hedge": {SPY: -40.0}}
     held = book(8.0, 0.0, cash=1e6, strategies=parts)
     for snapshot in (market(), market(spy=np.nan, now=NOW + HOUR)):
