@@ -250,29 +250,6 @@ def admissible(before, change, after, low, high, empty, shrinks, touches, verdic
 
 
 @jit
-def heaviest(interval, low, high):  # type: ignore[no-untyped-def]
-    """(largest share of a cap in use, largest that is surely in use) of (2, K) measures.
-
-    The first is NaN if any capped measure is. The second takes each interval at its end nearest
-    to 0, and passes over what is NaN: what is Unknown blocks, and is no reason to sell.
-    """
-    most, sure = 0.0, 0.0
-    for j in range(low.size):
-        if not (low[j] > -np.inf or high[j] < np.inf):
-            continue
-        least, top = interval[LOW, j], interval[HIGH, j]
-        if least != least or top != top:
-            most = np.nan
-            continue
-        used = max(_share(least, low[j], high[j]), _share(top, low[j], high[j]))
-        if not used <= most and most == most:
-            most = used
-        nearest = min(max(0.0, least), top)
-        sure = max(sure, _share(nearest, low[j], high[j]))
-    return most, sure
-
-
-@jit
 def _nothing_left(rows, before, change, after):  # type: ignore[no-untyped-def]
     """A book with nothing in it has no risk, whatever is Unknown about what was sold: exactly 0,
     where the sums would leave a rounding residue that looks like a new loss. Not so a strategy's
@@ -417,6 +394,45 @@ def _used(interval, low, high, out):  # type: ignore[no-untyped-def]
                 if not used <= most and most == most:
                     most = used
             out[a, j] = most
+
+
+@jit
+def any_beyond(used, low, high, level):  # type: ignore[no-untyped-def]
+    """Whether the share in use of any cap is above a level, or Unknown."""
+    beyond = False
+    for j in range(used.size):
+        beyond |= (low[j] > -np.inf or high[j] < np.inf) and not used[j] <= level
+    return beyond
+
+
+@jit
+def use_of_caps(interval, low, high, used):  # type: ignore[no-untyped-def]
+    """(largest share of a cap in use, largest that is surely in use) of (2, K) measures; fills
+    used (K,) as `used_of` does.
+
+    The first is NaN if any capped measure is. The second takes each interval at its end nearest
+    to 0, and passes over what is NaN: what is Unknown blocks, and is no reason to sell.
+    """
+    most, sure = 0.0, 0.0
+    for j in range(low.size):
+        least, top = interval[LOW, j], interval[HIGH, j]
+        share = 0.0
+        for end in range(2):
+            of_end = _share(interval[end, j], low[j], high[j])
+            if not of_end <= share and share == share:
+                share = of_end
+        used[j] = share
+        if not (low[j] > -np.inf or high[j] < np.inf):
+            continue
+        if least != least or top != top:
+            most = np.nan
+            continue
+        both = max(_share(least, low[j], high[j]), _share(top, low[j], high[j]))
+        if not both <= most and most == most:
+            most = both
+        nearest = min(max(0.0, least), top)
+        sure = max(sure, _share(nearest, low[j], high[j]))
+    return most, sure
 
 
 # book_tails_of writes the gap and then the stress.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import tail_risks
+from riskenv.admissibility import any_beyond, tail_risks
 from riskenv.book_rows import Rows
 from riskenv.circuit_breaker import Rung
 from riskenv.gap_risk_monitor import EventWindow
@@ -118,7 +118,7 @@ class Assessment:
     @cached_property
     def entries_blocked(self) -> bool:
         """Whether an event blocks entries in anything."""
-        return bool(self.entry_blocked.any())
+        return not self.events.calm and bool(self.entry_blocked.any())
 
     @cached_property
     def lot_weight(self) -> FloatArray:
@@ -133,11 +133,13 @@ class Assessment:
     @cached_property
     def due(self) -> bool:
         """Whether the size of some position is due before an event."""
-        return bool(self.least.any())
+        return self.events.sizing and bool(self.least.any())
 
     @cached_property
     def breached(self) -> tuple[str, ...]:
         """Measures that are outside their cap, or Unknown, before any trade."""
+        if not any_beyond(self.used, self.low, self.high, 1.0):
+            return ()
         broken = self.capped & ~(self.used <= 1.0)
         return tuple(self.names[j] for j in np.flatnonzero(broken))
 
@@ -153,7 +155,8 @@ class Assessment:
             ]
         if self.rung >= Rung.BLOCK_NEW:
             alerts.append(Alert("critical", f"rung_{self.rung.name.lower()}", ""))
-        alerts += self._event_alerts()
+        if self.due or self.events.cautions or self.portfolio.working is not None:
+            alerts += self._event_alerts()
         losses = zip(ACCOUNT, (self.day_loss, self.drawdown), strict=True)
         alerts += [
             Alert("critical", "unknown_risk", name) for name, loss in losses if math.isnan(loss)

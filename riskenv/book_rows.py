@@ -203,7 +203,7 @@ def rows_of(
         settled_low, settled_high, open_low, open_high, np.zeros(weights.shape[2]),
     )  # fmt: skip
     tickers = market.table.underlying_index, len(market.table.underlyings)
-    _add_up(rows, *tickers, portfolio.orders)
+    add_up(rows, *tickers, portfolio.orders)
     return rows
 
 
@@ -240,7 +240,7 @@ def _members(market: Market, cap: ScopedCap) -> NDArray[np.bool_]:
 
 
 @jit
-def _add_up(rows, ticker, tickers, orders):  # type: ignore[no-untyped-def]
+def add_up(rows, ticker, tickers, orders):  # type: ignore[no-untyped-def]
     """Fill the sums of `rows`, first within each ticker and then over tickers, in order."""
     n, a = rows.net.shape
     within = np.zeros((tickers, a))

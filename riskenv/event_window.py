@@ -55,6 +55,12 @@ class EventWindow:
     tickers: tuple[str, ...] | None = field(default=None, repr=False)
 
     @cached_property
+    def calm(self) -> bool:
+        """Whether no rule is in force, and nothing unknown is guarded against."""
+        guarded = self.calendar_unknown or self.unknown or self.undated or self.needs
+        return not (self.active or self.cooling or guarded)
+
+    @cached_property
     def cap_multiplier(self) -> float:
         """Factor on every cap; `cap_multipliers` says more."""
         return min((rule.cap_multiplier for rule in self._rules), default=1.0)

@@ -24,7 +24,8 @@ FloatArray = NDArray[np.float64]
 
 
 @jit
-def _write(whole, real, tickers, mid, X, rule, out):  # type: ignore[no-untyped-def]
+def write_weights(whole, real, tickers, mid, X, rule, out):  # type: ignore[no-untyped-def]
+    """The compiled part of `gross_weights`: what X has of an instrument is its exposure."""
     for i in range(X.shape[0]):
         u, kind, m = whole[TICKER, i], whole[KIND, i], real[MULTIPLIER, i]
         spot, fx, strike = tickers[SPOT, u], tickers[FX, u], real[STRIKE, i]
@@ -48,6 +49,9 @@ def _write(whole, real, tickers, mid, X, rule, out):  # type: ignore[no-untyped-
             out[i, side, 2] = notional
             out[i, side, 3] = 1.0 if kind != 0 or whole[ON_FUTURE, i] else 0.0
             out[i, side, 4] = short if side else long
+            for j in range(out.shape[2]):
+                if not abs(out[i, side, j]) < np.inf:
+                    out[i, side, j] = np.inf
 
 
 def gross_weights(
@@ -62,11 +66,12 @@ def gross_weights(
     What cannot be computed, a margin without a price or a notional without a spot, is infinite.
     """
     out = np.empty((len(market.table), 2, len(GROSS)))
-    shares = np.array([rule.short_option, rule.short_option_least, rule.shares, rule.futures])
-    _write(market.table.whole, market.table.real, market.tickers, market.mid, X, shares, out)
+    write_weights(
+        market.table.whole, market.table.real, market.tickers, market.mid, X, rule.shares_asked, out
+    )
     unknown = np.isnan(X[:, 0])
     if unknown.any():
         size = np.maximum(np.abs(bounds[0]), np.abs(bounds[1]))[unknown, :2]
+        size[~(size < np.inf)] = np.inf
         out[unknown, 0, :2] = out[unknown, 1, :2] = size
-    out[~(np.abs(out) < np.inf)] = np.inf
     return out

@@ -163,6 +163,37 @@ class InstrumentTable:
     def __len__(self) -> int:
         return len(self.instruments)
 
+    def part(self, rows: NDArray[np.int64]) -> InstrumentTable:
+        """Some of the instruments, of every ticker at least one: columns are taken over, and
+        nothing is checked anew.
+
+        Args:
+            rows: (k,) which, increasing.
+
+        Raises:
+            ValueError: a ticker is left out.
+
+        Example:
+            >>> table = InstrumentTable.of(
+            ...     Instrument("SPX", "C", strike, 1) for strike in (900.0, 950.0, 1000.0))
+            >>> table.part(np.array([0, 2])).strike.tolist()
+            [900.0, 1000.0]
+        """
+        whole = self.whole.take(rows, axis=1)
+        ticker = whole[2]
+        if np.count_nonzero(ticker[1:] != ticker[:-1]) + 1 != len(self.underlyings):
+            raise ValueError(f"rows: got none of some of {self.underlyings}; allowed: of each")
+        part: InstrumentTable = object.__new__(InstrumentTable)
+        part.__dict__.update(
+            instruments=tuple(map(self.instruments.__getitem__, rows.tolist())),
+            underlyings=self.underlyings,
+            underlying_index=ticker,
+            currency=self.currency,
+            whole=whole,
+            real=self.real.take(rows, axis=1),
+        )
+        return part
+
     @cached_property
     def index(self) -> dict[Instrument, int]:
         return {instrument: row for row, instrument in enumerate(self.instruments)}

@@ -16,7 +16,7 @@ from riskenv.expiry_buckets import EXPIRY_BUCKETS
 from riskenv.margin import MarginRule
 from riskenv.measures import ACCOUNT, GAP, GROSS, MEASURES, ONE_SIDED, STRESS, TAIL
 from riskenv.order_limits import OrderLimits
-from riskenv.quote_rules import QuoteRules
+from riskenv.quote_rules import DEFAULT_RULES, QuoteRules
 
 _Cap = Field(default=None, gt=0.0)
 
@@ -235,7 +235,7 @@ class RiskLimits(Config):
     confirm: ConfirmRule = ConfirmRule()
     correction: CorrectionRule = CorrectionRule()
     operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    quotes: QuoteRules = QuoteRules()
+    quotes: QuoteRules = DEFAULT_RULES
     orders: OrderLimits = OrderLimits()
 
     # Rules between fields hang on the later of the two, so that they are reported together with
@@ -295,7 +295,15 @@ class RiskLimits(Config):
 
     def account_caps(self, equity: float) -> list[float]:
         """Highest loss allowed of each of `riskenv.measures.ACCOUNT`; infinite where uncapped."""
+        if self._amounts[ACCOUNT][1] is None:
+            return self._account_caps
         caps: list[float] = (-self._bounds_of(ACCOUNT, equity)[0]).tolist()
+        return caps
+
+    @cached_property
+    def _account_caps(self) -> list[float]:
+        """Those that are no share of equity."""
+        caps: list[float] = (-self._bounds_of(ACCOUNT, math.nan)[0]).tolist()
         return caps
 
     def account_used(self, day_loss: float, drawdown: float, equity: float) -> float:

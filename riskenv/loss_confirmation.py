@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from riskenv.limits import RiskLimits
 from riskenv.sessions import Sessions
 
@@ -67,7 +65,8 @@ class LossWindow:
 
     def rolled(self, day_start: float, limits: RiskLimits) -> LossWindow:
         """On a new day, whose start counts as far as yesterday's observations reached it."""
-        return replace(self, day_start=_lower(day_start, _reached(self.equities, limits)))
+        day_start = _lower(day_start, _reached(self.equities, limits))
+        return LossWindow(self.observed_at, self.equities, self.extreme, day_start, self.high)
 
     def taking(self, day_start: float, high: float) -> LossWindow:
         """With both marks confirmed, as they are when an operator sets them."""
@@ -79,7 +78,7 @@ class LossWindow:
         """After an assessment at `now` that found `equity`, of a day that began at `day_start`."""
         extreme = self._extreme(equity, limits)
         if self.observed_at is not None:
-            since = _open_time(sessions, self.observed_at, now)
+            since = sessions.open_time(self.observed_at, now)
             first = extreme and self.extreme[-1:] != (True,)
             if since < limits.confirm.seconds * _NS_PER_SECOND and not first:
                 return self
@@ -127,12 +126,3 @@ def _higher(mark: float, other: float) -> float:
     if math.isnan(mark) or math.isnan(other):
         return other if math.isnan(mark) else mark
     return max(mark, other)
-
-
-def _open_time(sessions: Sessions, start: int, end: int) -> int:
-    """Nanoseconds between two instants during which the exchange was open."""
-    first = int(sessions.closes.searchsorted(np.int64(start), side="right"))
-    last = int(sessions.opens.searchsorted(np.int64(end), side="left"))
-    opened = np.maximum(sessions.opens[first:last], start)
-    closed = np.minimum(sessions.closes[first:last], end)
-    return int((closed - opened).sum())

@@ -26,7 +26,7 @@ from riskenv.quote_quality import (
     YIELD,
     judge_quotes,
 )
-from riskenv.quote_rules import QuoteRules
+from riskenv.quote_rules import DEFAULT_RULES, QuoteRules
 
 FloatArray = NDArray[np.float64]
 
@@ -90,11 +90,13 @@ class Market:
     feed: FloatArray = field(default_factory=lambda: np.empty((0, len(FEED))))
     currency: str = ""
     fx: Mapping[str, float] = field(default_factory=dict)
-    rules: QuoteRules = field(default_factory=QuoteRules)
+    rules: QuoteRules = DEFAULT_RULES
     # The same numbers as rows of a few arrays, which is what compiled loops take: see
     # `riskenv.quote_quality` for the rows.
     columns: FloatArray = field(init=False, repr=False)
     tickers: FloatArray = field(init=False, repr=False)
+    # The market that this one is a part of, and its rows there.
+    whole: tuple[Market, NDArray[np.int64]] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "now", index(self.now))  # NumPy's are no JSON
@@ -175,8 +177,45 @@ class Market:
         """The same market, its quotes trusted by other rules."""
         return self if rules is self.rules or rules == self.rules else replace(self, rules=rules)
 
+    def part(self, rows: NDArray[np.int64]) -> Market:
+        """The same market, of some of the instruments only (`InstrumentTable.part`).
+
+        What is worked out of a whole market is looked up for its parts, so that many books on one
+        day share it. From now on the arrays of the whole are read-only.
+
+        Args:
+            rows: (k,) which, increasing; of every ticker at least one.
+
+        Example:
+            >>> from riskenv.instruments import Instrument
+            >>> table = InstrumentTable.of(
+            ...     Instrument("SPX", right, 900.0, 10**18, 100.0) for right in "CP")
+            >>> market = Market(0, table, np.array([900.0]), 0.0, np.zeros(1), np.array([9.0, 8.0]),
+            ...                 np.array([11.0, 9.0]), np.full(2, 0.2))
+            >>> market.part(np.array([1])).mid.tolist()
+            [8.5]
+        """
+        if self.columns.flags.writeable:
+            for array in (self.columns, self.tickers, self.quote_time, self.feed):
+                array.flags.writeable = False  # type: ignore[union-attr]
+        columns = self.columns.take(rows, axis=1)
+        part: Market = object.__new__(Market)
+        part.__dict__.update(
+            now=self.now, table=self.table.part(rows), spot=self.spot, rate=columns[RATE],
+            dividend_yield=columns[YIELD], dividends=columns[DIVIDENDS], bid=columns[BID],
+            ask=columns[ASK], vol=columns[VOL], beta=self.beta, beta_as_of=self.beta_as_of,
+            index_spot=self.index_spot, quote_time=self.quote_time.take(rows),
+            spot_time=self.spot_time, feed=self.feed.take(rows, axis=0) if len(self.feed) else
+            self.feed, currency=self.currency, fx=self.fx, rules=self.rules, columns=columns,
+            tickers=self.tickers, whole=(self, rows),
+        )  # fmt: skip
+        return part
+
     @cached_property
     def _judged(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        if self.whole is not None:
+            whole, rows = self.whole
+            return whole._judged[0].take(rows), whole._judged[1].take(rows)
         n = len(self.table)
         code, quoted = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.bool_)
         judge_quotes(
@@ -194,6 +233,8 @@ class Market:
     @cached_property
     def mid(self) -> FloatArray:
         """(n,) midpoint; NaN where the quote is none. It needs no volatility."""
+        if self.whole is not None:
+            return self.whole[0].mid.take(self.whole[1])
         with np.errstate(invalid="ignore", over="ignore"):
             mid = 0.5 * (self.bid + self.ask)
         mid[~self._judged[1]] = np.nan
@@ -202,6 +243,8 @@ class Market:
     @cached_property
     def half_spread(self) -> FloatArray:
         """(n,) cost of crossing, currency per point; NaN where the quote is none."""
+        if self.whole is not None:
+            return self.whole[0].half_spread.take(self.whole[1])
         with np.errstate(invalid="ignore", over="ignore"):
             half = 0.5 * (self.ask - self.bid)
         half[~self._judged[1]] = np.nan
@@ -211,6 +254,8 @@ class Market:
     def value(self) -> FloatArray:
         """(n,) what one contract is worth at mid, in the book's currency; NaN where the quote is
         none. A future is worth 0: its gains are in cash already."""
+        if self.whole is not None:
+            return self.whole[0].value.take(self.whole[1])
         u = self.table.underlying_index
         with np.errstate(invalid="ignore", over="ignore"):
             value: FloatArray = self.table.multiplier * self.mid * self.tickers[FX][u]

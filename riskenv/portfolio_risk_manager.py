@@ -14,19 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from riskenv.admissibility import heaviest, measure_book, used_of
+from riskenv.admissibility import use_of_caps
 from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.assessment import Assessment
-from riskenv.book_rows import (
-    Layout,
-    Rows,
-    cap_bounds,
-    rows_of,
-)
+from riskenv.book_measures import book_measures
+from riskenv.book_rows import Layout, cap_bounds
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
@@ -37,10 +34,8 @@ from riskenv.event_trades import rung_due
 from riskenv.event_values import Caution
 from riskenv.events import Event
 from riskenv.explanation import explain
-from riskenv.exposure_bounds import exposure_bounds
 from riskenv.factor_history import FactorHistory
 from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, UnknownDays
-from riskenv.gross_measures import gross_weights
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, HORIZONS, INDEX, STRESS, TAIL
@@ -49,7 +44,6 @@ from riskenv.portfolio import Portfolio
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
 from riskenv.proxies import with_proxies
-from riskenv.quote_quality import NOT_COMPUTABLE
 from riskenv.reduction import ReductionPlan
 from riskenv.risk_contributions import risk_contributions
 from riskenv.risk_matrices import MatrixCache
@@ -57,6 +51,7 @@ from riskenv.scenario_set import book_tails, refuse_missing_factors, scenario_se
 from riskenv.scenarios import ScenarioSet
 from riskenv.selection import allowed_rows, evaluate, replacement
 from riskenv.sessions import Sessions
+from riskenv.tails import BookTails
 from riskenv.var_calculator import VarReport, recorded_var
 from riskenv.var_config import VarConfig
 
@@ -113,6 +108,7 @@ class PortfolioRiskManager:
             events, event_policy or EventPolicy(), sessions, sectors, unknown_days
         )
         self._layouts: dict[tuple[str, ...], Layout] = {}
+        self._tails_of: WeakKeyDictionary[Any, BookTails] = WeakKeyDictionary()
         self._refuse_unknowable_caps()
         if self._factors is not None:
             refuse_missing_factors(self.var, self._factors)
@@ -211,89 +207,78 @@ class PortfolioRiskManager:
         if portfolio.table is not market.table:
             raise ValueError("portfolio, market: must be over the same InstrumentTable object")
         market = market.under(self.limits.quotes)
-        equity = _equity(portfolio, market)
-        state = mark_equity(state, equity, market.now, self.sessions, self.limits, external_flow)
+        limits, tickers = self.limits, market.table.underlyings
+        implied, _ = self._implied(market)
+        matrices = self._cache.matrices(market, implied)
+        tails = self._tails(self._cache.scenarios(market.now, implied))
+        layout = self._layout(tickers)
+        measured = book_measures(portfolio, market, matrices, tails, layout, limits)
+        interval, equity = measured.interval, measured.equity
+        state = mark_equity(state, equity, market.now, self.sessions, limits, external_flow)
         day_loss = _loss(equity, state.day_start_equity)
         drawdown = _loss(equity, state.high_water_mark)
 
-        implied, _ = self._implied(market)
-        matrices = self._cache.matrices(market, implied)
-        scenarios = self._cache.scenarios(market.now, implied)
-        tails = book_tails(scenarios, self.var, self.history is not None)
-        layout = self._layout(market.table.underlyings)
-        X = matrices.X[matrices.rows]
-        rows, blocked = self._rows(portfolio, market, X, layout)
-        interval = np.empty((2, len(layout.names)))
-        base_pnl = np.empty(scenarios.size if scenarios is not None else 0)
-        measure_book(portfolio.quantity, portfolio.orders, rows, matrices.P, matrices.rows, tails,
-                     interval, base_pnl)  # fmt: skip
-
-        tickers = market.table.underlyings
         window = self.monitor.window(market.now, tickers)
-        low, high = cap_bounds(self.limits, layout.scoped, equity)
-        tighter = window.cap_multipliers(layout.measures, layout.tickers)
-        low, high = low * tighter, high * tighter
+        low, high = cap_bounds(limits, layout.scoped, equity)
         least = held_up = np.zeros(len(market.table))
+        entry_blocked = np.zeros(len(market.table), dtype=np.bool_)
+        tighter = None
+        if not window.calm:
+            tighter = window.cap_multipliers(layout.measures, layout.tickers)
+            low, high = low * tighter, high * tighter
+            entry_blocked = window.blocked(tickers)[market.table.underlying_index]
         if window.sizing or state.event_sizes:
             shares = window.size_fractions(tickers)
             sizes, least, held_up = self._sizes_due(state.event_sizes, shares, portfolio)
             if sizes is not state.event_sizes:
                 state = replace(state, event_sizes=sizes)
-        entry_blocked = window.blocked(tickers)[market.table.underlying_index]
-        most, sure = heaviest(interval, low, high)
+        used = np.empty(len(layout.names))
+        most, sure = use_of_caps(interval, low, high, used)
         if math.isnan(equity):
             # A cap that is a share of it is 0 to whoever enters, and no reason to sell.
-            least_cap, most_cap = cap_bounds(self.limits, layout.scoped, math.inf)
-            _, sure = heaviest(interval, least_cap * tighter, most_cap * tighter)
-        gap = 0.0
-        if window.hedge_gap:
-            at = slice(INDEX["gap_loss"], INDEX["gap_loss"] + 1)
-            gap = float(used_of(interval[:, at], low[at], high[at])[0])
-        account = self.limits.account_used(day_loss, drawdown, equity)
+            least_cap, most_cap = cap_bounds(limits, layout.scoped, math.inf)
+            if tighter is not None:
+                least_cap, most_cap = least_cap * tighter, most_cap * tighter
+            _, sure = use_of_caps(interval, least_cap, most_cap, np.empty_like(used))
+        gap = float(used[INDEX["gap_loss"]]) if window.hedge_gap else 0.0
+        account = limits.account_used(day_loss, drawdown, equity)
         # The book is closed only for losses that were confirmed, and kept closed until they are
         # below the release level.
-        limits = self.limits
         confirmed = state.losses.confirmed(limits)
-        kept = confirmed or account > limits.extreme * limits.release
         demanded = self._rung(most, sure, gap, account, window, 1.0, confirmed)
-        released = self._rung(most, sure, gap, account, window, limits.release, kept)
-        unknown = np.isnan(X[portfolio.quantity != 0.0, 0]).any()
-        if unknown or math.isnan(most) or math.isnan(account):
-            released = max(released, state.rung)  # a missing quote is no recovery
-        state = climb(state, demanded, released, self.limits)
+        if demanded > Rung.NORMAL or state.rung > Rung.NORMAL:
+            kept = confirmed or account > limits.extreme * limits.release
+            released = self._rung(most, sure, gap, account, window, limits.release, kept)
+            unknown = np.isnan(matrices.X[matrices.rows[portfolio.quantity != 0.0], 0]).any()
+            if unknown or math.isnan(most) or math.isnan(account):
+                released = max(released, state.rung)  # a missing quote is no recovery
+            state = climb(state, demanded, released, limits)
         rung = max(state.rung, rung_due(window, portfolio, least)) if window.sizing else state.rung
         return state, Assessment(
-            portfolio, market, layout.names, interval, low, high, used_of(interval, low, high),
-            rung, window, equity, day_loss, drawdown,
-            rows, layout.strategies, matrices, base_pnl, tails, blocked, entry_blocked, least,
-            held_up, self.limits,
+            portfolio, market, layout.names, interval, low, high, used, rung, window, equity,
+            day_loss, drawdown, measured.rows, layout.strategies, matrices, measured.base_pnl,
+            tails, measured.blocked, entry_blocked, least, held_up,
+            limits,
         )  # fmt: skip
+
+    def _tails(self, scenarios: ScenarioSet | None) -> BookTails:
+        """`book_tails`, kept as long as the scenarios are."""
+        if scenarios is None:
+            return self._no_tails
+        tails = self._tails_of.get(scenarios)
+        if tails is None:
+            tails = book_tails(scenarios, self.var, self.history is not None)
+            self._tails_of[scenarios] = tails
+        return tails
+
+    @cached_property
+    def _no_tails(self) -> BookTails:
+        return book_tails(None, self.var, self.history is not None)
 
     def _layout(self, underlyings: tuple[str, ...]) -> Layout:
         if underlyings not in self._layouts:
             self._layouts[underlyings] = Layout.of(self.limits, underlyings)
         return self._layouts[underlyings]
-
-    def _rows(
-        self, portfolio: Portfolio, market: Market, X: FloatArray, layout: Layout
-    ) -> tuple[Rows, NDArray[np.bool_]]:
-        """The sums of the book, and the instruments in which nothing may be entered."""
-        table = market.table
-        unknown = np.isnan(X[:, 0])
-        blocked = unknown
-        ends = (X, X)
-        if unknown.any():
-            held = portfolio.exposed
-            # A quote can be one while the Greeks of it cannot be computed, or disagree.
-            code = np.where(market.unknown_code == 0, NOT_COMPUTABLE, market.unknown_code)
-            ends = exposure_bounds(market, np.where(unknown & held, code, 0))
-            blocked = unknown.copy()
-            for i in np.flatnonzero(unknown & held):
-                blocked |= (table.underlying_index == table.underlying_index[i]) & (
-                    table.expiry == table.expiry[i]
-                )
-        weights = gross_weights(market, X, self.limits.margin, ends)
-        return rows_of(portfolio, market, X, ends, weights, layout), blocked
 
     def _rung(
         self,
@@ -539,14 +524,6 @@ def _rebuild(  # type: ignore[no-untyped-def]
         unknown_days=unknown_days,
         cache_bytes=cache_bytes,
     )
-
-
-def _equity(portfolio: Portfolio, market: Market) -> float:
-    """Cash plus positions at mid; NaN where a held instrument is Unknown, or no float holds it."""
-    value = np.empty(1)
-    book_sums(portfolio.quantity, market.value[:, None], market.table.own_rows, value)
-    equity = portfolio.cash + float(value[0])
-    return equity if math.isfinite(equity) else math.nan
 
 
 def _loss(equity: float, mark: float) -> float:

@@ -60,3 +60,7 @@ class QuoteRules(Config):
     def tolerance(self) -> NDArray[np.float64]:
         """(2, 5) absolute and relative tolerance of each Greek of a feed."""
         return np.stack([self.feed_tolerance.absolute(), self.feed_tolerance.relative()])
+
+
+# One for all that name no others: the same object is equal at a glance.
+DEFAULT_RULES = QuoteRules()

@@ -42,6 +42,8 @@ class _Tick:
         self.row_of: dict[Instrument, int] = {}
         # Rows of the table asked for last, while no row moves.
         self.last: tuple[InstrumentTable, NDArray[np.int64]] | None = None
+        # The market of which a part was asked for last.
+        self.whole: tuple[Market, RiskMatrices] | None = None
         self.used = 0
         self.inputs = np.empty((capacity, INPUTS))
         self.X = np.empty((capacity, len(LINEAR)))
@@ -95,6 +97,14 @@ class MatrixCache:
         Args:
             implied: (2U, J) jumps that its quotes imply; None = none.
         """
+        if market.whole is not None:
+            # The whole cannot be written to any more, so that it need not be compared again.
+            whole, part = market.whole
+            tick = self._tick(market.now, implied, len(whole.table))
+            if tick.whole is None or tick.whole[0] is not whole:
+                tick.whole = whole, self.matrices(whole, implied)
+            of = tick.whole[1]
+            return RiskMatrices(of.X, of.P, of.rows.take(part))
         tick = self._tick(market.now, implied, len(market.table))
         inputs = _inputs(market)
         rows, missing = self._known_rows(tick, market.table, inputs)

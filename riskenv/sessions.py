@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import bisect
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+
+# Sessions between two instants from which arrays are faster than a loop.
+_MANY = 16
 
 
 class CalendarRangeError(LookupError):
@@ -51,13 +56,37 @@ class Sessions:
         Raises:
             CalendarRangeError: `now` lies before the first open or after the last close.
         """
-        row = int(np.searchsorted(self.closes, now, side="left"))
+        row = bisect.bisect_left(self._closes, now)
         if row == len(self.closes) or (row == 0 and now < self.opens[0]):
             raise CalendarRangeError(
                 f"now: got {now}; the calendar covers {self.opens[0]} to {self.closes[-1]} "
                 "(nanoseconds UTC)"
             )
         return row
+
+    @cached_property
+    def _opens(self) -> list[int]:
+        return self.opens.tolist()
+
+    @cached_property
+    def _closes(self) -> list[int]:
+        return self.closes.tolist()
+
+    def open_time(self, start: int, end: int) -> int:
+        """Nanoseconds between two instants during which the exchange was open.
+
+        Example:
+            >>> Sessions(np.array([10, 20, 30]), np.array([15, 25, 35])).open_time(12, 32)
+            10
+        """
+        first = bisect.bisect_right(self._closes, start)
+        last = bisect.bisect_left(self._opens, end)
+        if last - first < _MANY:
+            sessions = zip(self._opens[first:last], self._closes[first:last], strict=True)
+            return sum(min(closed, end) - max(opened, start) for opened, closed in sessions)
+        opened = np.maximum(self.opens[first:last], start)
+        closed = np.minimum(self.closes[first:last], end)
+        return int((closed - opened).sum())
 
     def closes_between(self, start: int, end: int) -> int:
         """Number of closes strictly after `start` and strictly before `end`; 0 if end <= start.

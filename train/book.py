@@ -18,6 +18,7 @@ from riskenv.train.listing import (
 )
 
 from riskenv.instruments import Instrument, InstrumentTable
+from riskenv.market import Market
 
 DUST = 1e-9  # a position below this many contracts is a rounding residue of fractional lots
 
@@ -65,7 +66,7 @@ class Book:
 
     def __init__(self, listing: Listing, day: int, cash: float) -> None:
         self._listing = listing
-        self._table: InstrumentTable | None = None
+        self._market: Market | None = None
         self.cash = cash
         self.day: int
         self.sheet: DaySheet
@@ -81,10 +82,15 @@ class Book:
 
     def table(self) -> InstrumentTable:
         """The contracts in the order of `keys`."""
-        if self._table is None:
-            listed = len(self.keys) == len(self.sheet.keys)
-            self._table = self.sheet.table if listed else self._listing.table(self.keys)
-        return self._table
+        return self.market().table
+
+    def market(self) -> Market:
+        """What they are quoted at."""
+        if self._market is None:
+            sheet = self.sheet
+            listed = len(self.keys) == len(sheet.keys)
+            self._market = sheet.market if listed else sheet.market_with(self.keys)
+        return self._market
 
     def positions(self) -> dict[Instrument, float]:
         """What is held, by contract."""
@@ -151,7 +157,7 @@ class Book:
         place = np.minimum(np.searchsorted(listed, held), len(listed) - 1)
         extra = held[listed[place] != held]
         self.day, self.sheet = day, sheet
-        self._table = None
+        self._market = None
         if len(extra) == 0:
             self.keys, self.quotes = listed, sheet.quotes
             self.listed_rows = slice(None)

@@ -30,6 +30,7 @@ from riskenv.compilation import jit
 from riskenv.config import Config
 from riskenv.factor_history import FactorHistory
 from riskenv.instruments import NS_PER_DAY, NS_PER_SECOND, Instrument, InstrumentTable
+from riskenv.market import Market
 from riskenv.pricing import black_scholes_price
 from riskenv.pricing.black_scholes import greeks
 from riskenv.sessions import Sessions
@@ -137,11 +138,42 @@ class DaySheet:
         self.underlying_rows = np.searchsorted(self.keys, listing.underlying_keys)
         self._extra_rows: dict[int, int] = {}
         self._extras = np.empty((0, QUOTE_ROWS))
+        # What any book of this close was ever asked about, the listed contracts at first.
+        self._seen_keys = self.keys
+        self._seen: Market | None = None
 
     @cached_property
-    def table(self) -> InstrumentTable:
-        """The listed contracts, in the order of `keys`."""
-        return self._listing.table(self.keys)
+    def market(self) -> Market:
+        """The market of the listed contracts."""
+        whole = self._market_of(self.keys, self.quotes)
+        return whole.part(whole.table.own_rows)
+
+    def market_with(self, keys: NDArray[np.int64]) -> Market:
+        """The market of sorted contracts, the listed ones and others: a part of one that all the
+        books of this close share, so that what a layer works out of it is worked out once."""
+        rows = np.searchsorted(self._seen_keys, keys)
+        if self._seen is None or not np.array_equal(self._seen_keys.take(rows, mode="clip"), keys):
+            known = self._seen_keys if len(self._seen_keys) < _EXTRAS_PER_SHEET else self.keys
+            self._seen_keys = np.union1d(known, keys)
+            extra = self._seen_keys[~np.isin(self._seen_keys, self.keys)]
+            order = np.argsort(np.concatenate((self.keys, extra)))
+            every = np.concatenate((self.quotes, self.extra_quotes(extra)), axis=1)[:, order]
+            self._seen = self._market_of(self._seen_keys, every)
+            rows = np.searchsorted(self._seen_keys, keys)
+        return self._seen.part(rows)
+
+    def _market_of(self, keys: NDArray[np.int64], quotes: NDArray[np.float64]) -> Market:
+        listing, day = self._listing, self.day
+        return Market(
+            now=self.now,
+            table=listing.table(keys),
+            spot=listing.spot[day],
+            rate=float(listing.rate[day]),
+            dividend_yield=listing.dividend_yield[day],
+            bid=quotes[BID],
+            ask=quotes[ASK],
+            vol=quotes[VOL],
+        )
 
     @cached_property
     def unit_menu(self) -> NDArray[np.float64]:

@@ -15,11 +15,8 @@ from riskenv.train.book import NOTHING, Book, TradeReport
 from riskenv.train.contract_keys import underlying_of
 from riskenv.train.env_config import EnvConfig
 from riskenv.train.listing import (
-    ASK,
-    BID,
     DELTA,
     GREEK_ROWS,
-    VOL,
     Listing,
     MarketLike,
     listing_for,
@@ -281,19 +278,9 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     def snapshot(self) -> tuple[Portfolio, Market]:
         """The book and its market at the close of the decision; changes nothing."""
-        book, listing = self._book, self._listing
-        table = book.table()
-        market = Market(
-            now=book.sheet.now,
-            table=table,
-            spot=listing.spot[book.day],
-            rate=float(listing.rate[book.day]),
-            dividend_yield=listing.dividend_yield[book.day],
-            bid=book.quotes[BID],
-            ask=book.quotes[ASK],
-            vol=book.quotes[VOL],
-        )
-        return Portfolio(table, book.quantity, book.cash), market
+        book = self._book
+        market = book.market()
+        return Portfolio(market.table, book.quantity, book.cash), market
 
     def preview(self, action: Any) -> NDArray[np.float64]:
         """(n,) the exact trades of an action, in the order of `table`; changes nothing."""

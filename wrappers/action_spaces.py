@@ -72,11 +72,16 @@ class ActionKind(ABC):
 class MenuActions(ActionKind):
     """Discrete: a menu, whose rows are all known."""
 
-    @property
-    def every(self) -> range:
-        """All actions."""
-        start = int(self.space.start)
-        return range(start, start + int(self.space.n))
+    def __init__(self, space: spaces.Discrete) -> None:
+        super().__init__(space)
+        start = int(space.start)
+        # All actions.
+        self.every = range(start, start + int(space.n))
+
+    def contains(self, action: Any) -> bool:
+        if isinstance(action, int | np.integer):
+            return int(action) in self.every
+        return super().contains(action)
 
     def rest(self) -> int:
         return int(self.space.start)

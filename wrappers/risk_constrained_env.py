@@ -343,7 +343,9 @@ class RiskConstrainedEnv(
             self._recording.add(a.portfolio, a.market, choice.proposal, decision)
         self.last_decision = decision
         config = self.penalty
-        penalties[0] = var_penalty(float(decision.after[_VAR]), -float(decision.low[_VAR]), config)
+        least, most = decision.after_interval[:, _VAR].tolist()
+        after = least if least == most else math.nan
+        penalties[0] = var_penalty(after, -float(decision.low[_VAR]), config)
         # A reduction that the layer orders is not the agent's doing.
         if decision.changed and usable and decision.verdict is not Verdict.REDUCE:
             change = self._kind.change(action, choice.action)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from riskenv.wrappers.cap_use import CapUse
 
 from riskenv.assessment import Assessment
+from riskenv.compilation import jit
 from riskenv.limits import RiskLimits
 from riskenv.measures import INDEX, ONE_SIDED
 
@@ -68,9 +69,9 @@ class StepInfo:
 
     def costs(self, used: FloatArray) -> FloatArray:
         """(C,) excess over each cap of the shares used; a new array."""
-        excess = used - 1.0
-        excess[~(excess <= COST_CLIP)] = COST_CLIP  # NaN too
-        return np.maximum(excess, 0.0, out=excess)
+        excess = np.empty(len(used))
+        _excess(used, excess)
+        return excess
 
     def of(
         self,
@@ -84,9 +85,7 @@ class StepInfo:
     ) -> dict[str, Any]:
         """The env's `info`, to which the layer's keys are added; nothing is copied."""
         risk = np.empty(len(RISK_NAMES))
-        risk[:-1] = a.before[self._figures]
-        risk[-1] = a.day_loss
-        np.copyto(risk, _UNKNOWN, where=np.isnan(risk))
+        _figures_of(a.interval, self._figures, a.day_loss, _UNKNOWN, risk)
         if not self._own.isdisjoint(info):
             # An env that speaks of costs itself is still heard.
             info.update({f"env_{key}": info[key] for key in self.KEYS if key in info})
@@ -101,3 +100,22 @@ class StepInfo:
             executed_action=executed,
         )
         return info
+
+
+@jit
+def _excess(used, excess):  # type: ignore[no-untyped-def]
+    for j in range(used.size):
+        beyond = used[j] - 1.0
+        if not beyond <= COST_CLIP:  # NaN too
+            beyond = COST_CLIP
+        excess[j] = max(beyond, 0.0)
+
+
+@jit
+def _figures_of(interval, figures, day_loss, unknown, risk):  # type: ignore[no-untyped-def]
+    """risk = the measures whose two ends are one, then the loss of the day; else `unknown`."""
+    last = figures.size
+    for k in range(last):
+        low, high = interval[0, figures[k]], interval[1, figures[k]]
+        risk[k] = low if low == high else unknown[k]
+    risk[last] = day_loss if day_loss == day_loss else unknown[last]
