@@ -69,7 +69,7 @@ def book_measures(
         table = market.table
         known, value = _whole_book(
             quantity, table.whole, table.real, market.tickers, market.mid, market.value,
-            limits.margin.shares_asked, matrices.X, matrices.P, matrices.rows, *tails,
+            layout.margin, matrices.X, matrices.P, matrices.rows, *tails,
             layout.net_at, layout.gross_at, layout.net_book, layout.gross_book,
             layout.beta_capped, books, net, nothing, gross, none, sums, unfilled, interval,
             base_pnl,
@@ -77,7 +77,8 @@ def book_measures(
         if known:
             rows = Rows(
                 net, nothing, nothing, gross, layout.net_at, layout.gross_at, books,
-                layout.net_book, layout.gross_book, none, *sums, unfilled,
+                layout.net_book, layout.gross_book, none, sums[0], sums[1], sums[2], sums[3],
+                unfilled,
             )  # fmt: skip
             return BookMeasures(rows, interval, base_pnl, none, _finite(portfolio.cash + value))
     X = matrices.X[matrices.rows]

@@ -78,6 +78,7 @@ class Layout:
         strategies: tag -> its place in `Rows.books`, of each strategy that has caps.
         net_at, gross_at, net_book, gross_book: as of `Rows`.
         beta_capped: whether anything asks for betas.
+        margin: (4,) as `riskenv.margin.MarginRule.shares_asked`.
     """
 
     scoped: tuple[ScopedCap, ...]
@@ -90,6 +91,7 @@ class Layout:
     net_book: NDArray[np.int64]
     gross_book: NDArray[np.int64]
     beta_capped: bool
+    margin: FloatArray
 
     @classmethod
     def of(cls, limits: RiskLimits, underlyings: Sequence[str]) -> Layout:
@@ -111,7 +113,7 @@ class Layout:
         tickers = tuple(cap.scope if cap.kind == "underlying" else "" for cap in scoped)
         return cls(
             scoped, names, measures, tickers, strategies, net_at.copy(), gross_at.copy(),
-            net_book.copy(), gross_book.copy(), beta,
+            net_book.copy(), gross_book.copy(), beta, limits.margin.shares_asked(),
         )  # fmt: skip
 
 

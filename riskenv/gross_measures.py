@@ -67,7 +67,13 @@ def gross_weights(
     """
     out = np.empty((len(market.table), 2, len(GROSS)))
     write_weights(
-        market.table.whole, market.table.real, market.tickers, market.mid, X, rule.shares_asked, out
+        market.table.whole,
+        market.table.real,
+        market.tickers,
+        market.mid,
+        X,
+        rule.shares_asked(),
+        out,
     )
     unknown = np.isnan(X[:, 0])
     if unknown.any():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
-
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
@@ -32,7 +30,6 @@ class MarginRule(Config):
     shares: float = Field(default=0.50, ge=0.0, le=1.0)
     futures: float = Field(default=0.10, ge=0.0, le=1.0)
 
-    @cached_property
     def shares_asked(self) -> NDArray[np.float64]:
         """(4,) of an option, of one at least, of shares, of futures, for compiled loops."""
         return np.array([self.short_option, self.short_option_least, self.shares, self.futures])

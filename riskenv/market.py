@@ -196,17 +196,19 @@ class Market:
             [8.5]
         """
         if self.columns.flags.writeable:
-            for array in (self.columns, self.tickers, self.quote_time, self.feed):
-                array.flags.writeable = False  # type: ignore[union-attr]
+            for array in vars(self).values():
+                if isinstance(array, np.ndarray):
+                    array.flags.writeable = False
         columns = self.columns.take(rows, axis=1)
+        quote_time = np.asarray(self.quote_time).take(rows)
+        feed = self.feed.take(rows, axis=0) if len(self.feed) else self.feed
         part: Market = object.__new__(Market)
         part.__dict__.update(
             now=self.now, table=self.table.part(rows), spot=self.spot, rate=columns[RATE],
             dividend_yield=columns[YIELD], dividends=columns[DIVIDENDS], bid=columns[BID],
             ask=columns[ASK], vol=columns[VOL], beta=self.beta, beta_as_of=self.beta_as_of,
-            index_spot=self.index_spot, quote_time=self.quote_time.take(rows),
-            spot_time=self.spot_time, feed=self.feed.take(rows, axis=0) if len(self.feed) else
-            self.feed, currency=self.currency, fx=self.fx, rules=self.rules, columns=columns,
+            index_spot=self.index_spot, quote_time=quote_time, spot_time=self.spot_time,
+            feed=feed, currency=self.currency, fx=self.fx, rules=self.rules, columns=columns,
             tickers=self.tickers, whole=(self, rows),
         )  # fmt: skip
         return part

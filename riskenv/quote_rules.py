@@ -62,5 +62,5 @@ class QuoteRules(Config):
         return np.stack([self.feed_tolerance.absolute(), self.feed_tolerance.relative()])
 
 
-# One for all that name no others: the same object is equal at a glance.
+# Of all markets that name no others: to make them anew costs as much as to judge fifty quotes.
 DEFAULT_RULES = QuoteRules()

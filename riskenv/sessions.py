@@ -66,11 +66,13 @@ class Sessions:
 
     @cached_property
     def _opens(self) -> list[int]:
-        return self.opens.tolist()
+        opens: list[int] = self.opens.tolist()
+        return opens
 
     @cached_property
     def _closes(self) -> list[int]:
-        return self.closes.tolist()
+        closes: list[int] = self.closes.tolist()
+        return closes
 
     def open_time(self, start: int, end: int) -> int:
         """Nanoseconds between two instants during which the exchange was open.
