@@ -69,7 +69,7 @@ class Portfolio:
         if array.shape != shape:
             raise ValueError(f"{name}: got shape {array.shape}; allowed: {shape}")
         finite = np.isfinite(array)
-        if not finite.all():
+        if np.count_nonzero(finite) < finite.size:
             where = np.argwhere(~finite)[0]
             raise ValueError(
                 f"{name}: got {float(array[tuple(where)])!r} of {self.table.symbols[where[-1]]}; "

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +30,7 @@ BoolArray = NDArray[np.bool_]
 EVERY_HORIZON = np.ones(len(HORIZONS) + len(STRESS), dtype=np.bool_)
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
+class Candidates(NamedTuple):
     """What A candidate trades make of the book.
 
     Attributes:
@@ -51,12 +49,12 @@ class Candidates:
     touches: BoolArray
     dutiful: BoolArray
 
-    @cached_property
+    @property
     def after(self) -> FloatArray:
         """(A, K) measures with the trade done; NaN where the two ends are not one."""
         return point(self.interval)
 
-    @cached_property
+    @property
     def unsound(self) -> BoolArray:
         """(A,) rows whose exposures are not even bounded."""
         exposures = self.interval[:, :, : len(GREEKS)]

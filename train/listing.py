@@ -152,7 +152,8 @@ class DaySheet:
         """The market of sorted contracts, the listed ones and others: a part of one that all the
         books of this close share, so that what a layer works out of it is worked out once."""
         rows = np.searchsorted(self._seen_keys, keys)
-        if self._seen is None or not np.array_equal(self._seen_keys.take(rows, mode="clip"), keys):
+        found = self._seen_keys.take(rows, mode="clip")
+        if self._seen is None or np.count_nonzero(found == keys) < len(keys):
             known = self._seen_keys if len(self._seen_keys) < _EXTRAS_PER_SHEET else self.keys
             self._seen_keys = np.union1d(known, keys)
             extra = self._seen_keys[~np.isin(self._seen_keys, self.keys)]

@@ -90,7 +90,7 @@ class StepInfo:
             # An env that speaks of costs itself is still heard.
             info.update({f"env_{key}": info[key] for key in self.KEYS if key in info})
         info.update(
-            cost=1.0 if costs.any() else 0.0,
+            cost=1.0 if np.count_nonzero(costs) else 0.0,
             costs=costs,
             penalties=penalties,
             reward_raw=reward,
