@@ -15,6 +15,7 @@ from riskenv.market import FEED, Market
 from riskenv.measures import LINEAR
 from riskenv.quote_quality import BETA, DIVIDENDS, FX, RATE, SPOT, VOL, YIELD
 from riskenv.scenarios import ScenarioSet, pnl_matrix
+from riskenv.smiles import Smiles, smiles_of
 
 FloatArray = NDArray[np.float64]
 
@@ -39,6 +40,7 @@ class _Tick:
     def __init__(self, scenarios: ScenarioSet | None, capacity: int) -> None:
         self.scenarios = scenarios
         size = scenarios.size if scenarios is not None else 0
+        self.sticky = scenarios is not None and scenarios.sticky_moneyness
         self.row_of: dict[Instrument, int] = {}
         # Rows of the table asked for last, while no row moves.
         self.last: tuple[InstrumentTable, NDArray[np.int64]] | None = None
@@ -97,7 +99,9 @@ class MatrixCache:
         Args:
             implied: (2U, J) jumps that its quotes imply; None = none.
         """
-        if market.whole is not None:
+        sticky = self._tick(market.now, implied, len(market.table)).sticky
+        # A part has a smile of its own, of the contracts that are in it: the gate knows no other.
+        if market.whole is not None and not sticky:
             # The whole cannot be written to any more, so that it need not be compared again.
             whole, part = market.whole
             tick = self._tick(market.now, implied, len(whole.table))
@@ -106,10 +110,11 @@ class MatrixCache:
             of = tick.whole[1]
             return RiskMatrices(of.X, of.P, of.rows.take(part))
         tick = self._tick(market.now, implied, len(market.table))
-        inputs = _inputs(market)
+        smiles = smiles_of(market) if sticky else None
+        inputs = _inputs(market, smiles)
         rows, missing = self._known_rows(tick, market.table, inputs)
         if missing.any():
-            self._add(tick, market, inputs, rows, missing)
+            self._add(tick, market, inputs, rows, missing, smiles)
         return RiskMatrices(tick.X, tick.P, rows)
 
     def _tick(self, now: int, implied: FloatArray | None, capacity: int) -> _Tick:
@@ -154,6 +159,7 @@ class MatrixCache:
         inputs: FloatArray,
         rows: NDArray[np.int64],
         missing: NDArray[np.bool_],
+        smiles: Smiles | None,
     ) -> None:
         part = _select(market, missing)
         tick.last = None
@@ -175,15 +181,18 @@ class MatrixCache:
         rows_of_part = exposures(part)
         tick.X[target] = rows_of_part.X
         if tick.scenarios is not None:
-            tick.P[target] = pnl_matrix(part, tick.scenarios, rows_of_part.code == 0)
+            tick.P[target] = pnl_matrix(
+                part, tick.scenarios, rows_of_part.code == 0,
+                smiles=None if smiles is None else smiles.of(missing),
+            )  # fmt: skip
 
 
 # Numbers that a row depends on beyond the contract and the instant.
-INPUTS = 9 + len(FEED)
+INPUTS = 10 + len(FEED)
 
 
-def _inputs(market: Market) -> FloatArray:
-    """(n, 14) those numbers; NaN where there is none."""
+def _inputs(market: Market, smiles: Smiles | None) -> FloatArray:
+    """(n, 15) those numbers; NaN where there is none."""
     n, ticker = len(market.table), market.table.underlying_index
     inputs = np.full((n, INPUTS), np.nan)
     inputs[:, 0] = market.columns[RATE]
@@ -195,8 +204,10 @@ def _inputs(market: Market) -> FloatArray:
     inputs[:, 6] = market.tickers[FX][ticker]
     inputs[:, 7] = market.index_spot
     inputs[:, 8] = market.unknown_code
+    if smiles is not None:
+        inputs[:, 9] = smiles.key
     if len(market.feed):
-        inputs[:, 9:] = market.feed
+        inputs[:, 10:] = market.feed
     return inputs
 
 

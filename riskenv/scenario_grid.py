@@ -100,7 +100,7 @@ def fast_pnl_matrix(
     if not tolerance > 0.0:
         raise ValueError(f"tolerance: got {tolerance!r}; allowed: a number above 0")
     table, n = market.table, len(market.table)
-    known, ticker, scale, priced, cash = scenario_inputs(market, scenarios, known)
+    scenarios, known, ticker, scale, priced, cash = scenario_inputs(market, scenarios, known, None)
     matrix = np.empty((n, scenarios.size))
     bound, fell_back = np.empty(n), np.zeros(n, dtype=np.bool_)
     _single_rows(

@@ -120,6 +120,7 @@ def scenario_set(
         (*tickers, *named), log_return, spot_factor, vol_factor,
         np.cumsum([0, *sizes]).astype(np.int64), np.array(passing), fraction, names,
         np.concatenate(weights) if weights else np.empty(0),
+        config.vol_shocks == "sticky_moneyness",
     )  # fmt: skip
 
 

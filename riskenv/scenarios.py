@@ -1,9 +1,10 @@
 """Scenarios: joint moves of spot and volatility, and each instrument's P&L under every one.
 
-Volatility moves are relative: each contract's own implied volatility is multiplied by the change
-of its underlying's 30-day volatility. Time decays to the same clock position `h` sessions on; a
-contract that expires by then is worth its intrinsic. Prices are full revaluations; dividends and
-interest over the horizon are left out, and exchange rates stay where they are.
+Each contract's own implied volatility is multiplied by the change of its underlying's 30-day
+volatility; with sticky moneyness it moves along the smile as well (`riskenv.smiles`). Time decays
+to the same clock position `h` sessions on; a contract that expires by then is worth its intrinsic.
+Prices are full revaluations; dividends and interest over the horizon are left out, and exchange
+rates stay where they are.
 
 How scenarios are drawn: `riskenv.scenario_set`.
 """
@@ -11,7 +12,7 @@ How scenarios are drawn: `riskenv.scenario_set`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,9 @@ from riskenv.market import Market
 from riskenv.pricing.black_scholes import price_given_log_moneyness
 from riskenv.pricing.elementary import exp, log
 from riskenv.quote_quality import DIVIDENDS, FX, RATE, SPOT, VOL, YIELD
+
+if TYPE_CHECKING:
+    from riskenv.smiles import Smiles
 
 
 class GapJump(NamedTuple):
@@ -49,6 +53,7 @@ class ScenarioSet:
         fraction: (S,) share of the P&L that counts; None = all of it, everywhere.
         stress: names of the stress scenarios, which come last.
         weights: weights of the scenarios of all horizons, adding up to 1 in each; none = equal.
+        sticky_moneyness: whether volatility is read again at the moneyness after the move.
     """
 
     underlyings: tuple[str, ...]
@@ -60,6 +65,7 @@ class ScenarioSet:
     fraction: NDArray[np.float64] | None = None
     stress: tuple[str, ...] = ()
     weights: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+    sticky_moneyness: bool = False
 
     @property
     def size(self) -> int:
@@ -236,8 +242,12 @@ def counted(pnl: NDArray[np.float64], scenarios: ScenarioSet) -> NDArray[np.floa
 
 
 def scenario_inputs(
-    market: Market, scenarios: ScenarioSet, known: NDArray[np.bool_] | None
+    market: Market,
+    scenarios: ScenarioSet,
+    known: NDArray[np.bool_] | None,
+    smiles: Smiles | None,
 ) -> tuple[
+    ScenarioSet,
     NDArray[np.bool_],
     NDArray[np.int64],
     NDArray[np.float64],
@@ -247,9 +257,9 @@ def scenario_inputs(
     """What each of n instruments is revalued with.
 
     Returns:
-        (n,) whether it is known and its ticker has a row of moves; (n,) row of its ticker in the
-        scenarios; (n,) book currency per point of one contract; (7, n) as `pricing_columns` has
-        them; (n,) value of its cash dividends.
+        The scenarios; (n,) whether it is known and its ticker has a row of moves; (n,) its row of
+        moves in the scenarios; (n,) book currency per point of one contract; (7, n) as
+        `pricing_columns` has them; (n,) value of its cash dividends.
     """
     table, n = market.table, len(market.table)
     columns = {ticker: u for u, ticker in enumerate(scenarios.underlyings)}
@@ -264,7 +274,12 @@ def scenario_inputs(
     pricing_columns(
         table.whole, table.real, market.columns, market.tickers, market.now, 0, n, priced
     )
-    return known, ticker, scale, priced, market.columns[DIVIDENDS]
+    if scenarios.sticky_moneyness:
+        from riskenv.smiles import smiles_of, with_smiles  # which knows ScenarioSet
+
+        smiles = smiles_of(market) if smiles is None else smiles
+        scenarios, ticker = with_smiles(scenarios, ticker, smiles)
+    return scenarios, known, ticker, scale, priced, market.columns[DIVIDENDS]
 
 
 def pnl_matrix(
@@ -272,6 +287,7 @@ def pnl_matrix(
     scenarios: ScenarioSet,
     known: NDArray[np.bool_] | None = None,
     out: NDArray[np.float64] | None = None,
+    smiles: Smiles | None = None,
 ) -> NDArray[np.float64]:
     """(n, S) P&L of one contract of each instrument, by full revaluation, in the book's currency.
 
@@ -280,7 +296,7 @@ def pnl_matrix(
 
     Args:
         known: (n,) instruments that have exposures; None = all that the quotes make known.
-
+        smiles: that the instruments lie on, where moneyness is sticky; None = those of `market`.
         out: (n, S) to write to and return; None = a new one, which for 1,000 x 500 cells may cost
             as much in fresh memory pages as in arithmetic.
 
@@ -291,7 +307,9 @@ def pnl_matrix(
         ValueError: `out` has another shape or type, or its rows are not contiguous.
     """
     table = market.table
-    known, ticker, scale, priced, cash = scenario_inputs(market, scenarios, known)
+    scenarios, known, ticker, scale, priced, cash = scenario_inputs(
+        market, scenarios, known, smiles
+    )
     shape = (len(table), scenarios.size)
     if out is None:
         out = np.empty(shape)

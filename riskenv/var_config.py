@@ -50,6 +50,9 @@ class VarConfig(Config):
         min_scenarios: fewer usable scenarios than this make VaR Unknown; a tail of 1 % needs 100
             to hold a single observation. Of a bootstrap, days of history.
         tail_probability: p, literal.
+        vol_shocks: "relative": a scenario multiplies each contract's own implied volatility;
+            "sticky_moneyness": it multiplies the one that the smile of the contract's expiry has
+            at the moneyness after the move of spot (`riskenv.smiles`).
         decay_half_life: sessions after which a window of history weighs half; None = all alike.
         filter, garch, bootstrap: parameters of the methods. Of GARCH every ticker of the history
             needs its own; volatilities are filtered by the average.
@@ -69,6 +72,7 @@ class VarConfig(Config):
     window: int = Field(default=500, ge=100, le=5000)
     min_scenarios: int = Field(default=250, ge=100)
     tail_probability: float = Field(default=0.01, gt=0.0, lt=0.5)
+    vol_shocks: Literal["relative", "sticky_moneyness"] = "relative"
     decay_half_life: float | None = Field(default=None, ge=1.0, le=1e6)
     filter: FilterConfig = FilterConfig()
     garch: dict[str, GarchParameters] = {}

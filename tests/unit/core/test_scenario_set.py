@@ -495,7 +495,8 @@ def test_a_proxy_that_has_no_history_is_refused(proxies) -> None:
 def test_all_of_it_is_in_the_digest() -> None:
     changes = [
         {}, {"method": "bootstrap"}, {"gap_weight": 0.01}, {"decay_half_life": 50.0},
-        {"stress": EVERY}, {"history_jumps": {}}, {"history_jumps": {"sigmas": 3.0}},
+        {"vol_shocks": "sticky_moneyness"}, {"stress": EVERY}, {"history_jumps": {}},
+        {"history_jumps": {"sigmas": 3.0}},
         {"proxies": {"C": {"of": "A", "beta": 1.0}}},
     ]  # fmt: skip
     digests = {managed(world(1), var_of(**change)).manager.config_digest for change in changes}

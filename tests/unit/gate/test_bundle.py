@@ -100,6 +100,7 @@ EVERY_SETTING = {
     "window": 260,
     "min_scenarios": 200,
     "tail_probability": 0.025,
+    "vol_shocks": "sticky_moneyness",
     "decay_half_life": 100.0,
     "filter": {"ewma_decay": 0.9, "warm_up": 30, "variance_path": "held"},
     "garch": {
