@@ -37,8 +37,9 @@ class EventRule(Config):
         importance: the least importance of an event that it applies to.
         action: what the other keys amount to, or "flatten", "hedge_gap" and "block_new" in place
             of them; a word that they do not amount to is refused. None = as they say.
-        sessions_before: the rule holds at the last this many closes before the event, and from
-            the moment that leaves no more of them.
+        sessions_before: the rule holds in the last this many sessions that close before the event,
+            from the open of the first of them; one with `reduce_to` or "flatten" from
+            `lead_minutes` ahead of its close.
         sessions_after: closes after the event up to which caps stay tightened and entries blocked.
         cap_multiplier: factor on every exposure and tail cap meanwhile.
         cap_multipliers: measure -> factor on its cap; the smaller of the two factors holds.

@@ -97,10 +97,8 @@ class EventTimeline:
         ]
         self._row_event = _int64(i for i, _ in pairs)
         self._row_rule = _int64(r for _, r in pairs)
-        start = self._from_close(
-            self._closes_before[self._row_event],
-            _int64(policy.rules[r].sessions_before for _, r in pairs),
-            _int64(self._leads[r] for _, r in pairs),
+        start = self._begin(
+            self._closes_before[self._row_event], [policy.rules[r] for _, r in pairs]
         )
         far = self._days_ahead(max(policy.report_days, _FARTHEST_DAYS))[self._row_event]
         start = np.where(self._beyond[self._row_event], far, start)
@@ -138,11 +136,14 @@ class EventTimeline:
         withdrawn = self._gone[self._row_event] <= self._times[self._row_event]
         return np.where((after == 0) | withdrawn, self._row_end, end + 1)
 
-    def _from_close(self, closes_before: IntArray, count: IntArray, lead: IntArray) -> IntArray:
-        """Where the last `count` of so many closes begin; from ever where there are not as many."""
-        row = closes_before - count
-        start = self.sessions.closes[np.clip(row, 0, len(self.sessions.closes) - 1)] - lead
-        return np.where(row < 0, _EVER, start)
+    def _begin(self, closes_before: IntArray, rules: Sequence[EventRule]) -> IntArray:
+        """(R,) where rules begin: at the open of the first of their sessions, and what has a size
+        due, so long ahead of its close; from ever where the calendar does not reach."""
+        row = closes_before - _int64(rule.sessions_before for rule in rules)
+        inside = np.clip(row, 0, len(self.sessions.closes) - 1)
+        due = self.sessions.closes[inside] - _int64(map(_lead, rules))
+        sized = np.array([rule.share < 1.0 for rule in rules], dtype=bool)
+        return np.where(row < 0, _EVER, np.where(sized, due, self.sessions.opens[inside]))
 
     def _days_ahead(self, days: int) -> IntArray:
         """(E,) local midnight so many days before each event's."""
@@ -153,14 +154,13 @@ class EventTimeline:
     def _span(self, days: UnknownDays) -> tuple[int, int]:
         """From where a rule of the type begins before the first of these days, to their end."""
         rules = [rule for rule in self.policy.rules if rule.event_type == days.event_type]
-        count = max((rule.sessions_before for rule in rules), default=1)
-        lead = max((_lead(rule) for rule in rules), default=0)
+        rules = rules or [EventRule(event_type=days.event_type, sessions_before=1)]
         first = self._midnight(days.first)
         end = self._midnight(days.last + datetime.timedelta(days=1))
         if first > self.sessions.closes[-1]:
             return self._midnight(days.first - datetime.timedelta(days=_FARTHEST_DAYS)), end
         before = int(np.searchsorted(self.sessions.closes, first, side="left"))
-        return int(self._from_close(_int64([before]), _int64([count]), _int64([lead]))[0]), end
+        return int(self._begin(_int64([before] * len(rules)), rules).min()), end
 
     def _midnight(self, day: datetime.date) -> int:
         midnight = datetime.datetime.combine(day, datetime.time(), tzinfo=self._zone)
@@ -249,5 +249,5 @@ def _int64(values: Iterable[int]) -> IntArray:
 
 
 def _lead(rule: EventRule) -> int:
-    """ns by which a rule runs ahead of the closes: only what has to be traded needs that."""
+    """ns by which a size falls due ahead of its close; no other rule waits for a close."""
     return rule.lead_minutes * _NS_PER_MINUTE if rule.share < 1.0 else 0

@@ -1,8 +1,9 @@
 """Gap-risk monitor: scheduled events that tighten caps, block entries and force reductions.
 
-Time to an event is counted in session closes that come strictly before it: 0 closes means that
-this is the last chance to act. An event is invisible before its `known_at`, and gone once it is
-withdrawn. What nobody knows counts against the book: see `EventWindow.cautions`.
+Time to an event is counted in sessions that close strictly before it: a rule holds from the open
+of the first of its sessions, and a size falls due before their closes. An event is invisible before
+its `known_at`, and gone once it is withdrawn. What nobody knows counts against the book: see
+`EventWindow.cautions`.
 """
 
 from __future__ import annotations

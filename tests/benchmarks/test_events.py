@@ -97,7 +97,7 @@ class Counted:
             (
                 rule,
                 np.array([rule.applies_to(event) for event in self.events]),
-                rule.lead_minutes * 60 * 10**9 if rule.share < 1.0 else 0,
+                (CLOSES - rule.lead_minutes * 60 * 10**9 if rule.share < 1.0 else SESSIONS.opens),
             )
             for rule in policy.rules
         ]
@@ -107,8 +107,8 @@ class Counted:
         public = self.known[near] <= now
         left = self.before[near] - np.searchsorted(CLOSES, now, side="right")
         active = []
-        for rule, applies, lead in self.rules:
-            ahead = self.before[near] - np.searchsorted(CLOSES, now + lead, side="right")
+        for rule, applies, begins in self.rules:
+            ahead = self.before[near] - np.searchsorted(begins, now, side="right")
             holds = np.flatnonzero(public & applies[near] & (ahead < rule.sessions_before))
             active += [(near.start + i, rule, left[i]) for i in holds.tolist()]
         return active

@@ -613,7 +613,7 @@ def test_caps_tighten_before_the_event_and_are_released_after_the_cool_down() ->
     at = Desk(manager, np.zeros(4))
     own = {t: at.assess(utc("2018-01-02 15:00")).names.index(f"delta[{t}]") for t in SPOT}
     seen = []
-    for now in ("2018-01-31 20:59", "2018-01-31 21:00", "2018-02-02 21:00", "2018-02-02 21:01"):
+    for now in ("2018-01-31 14:29", "2018-01-31 14:30", "2018-02-02 21:00", "2018-02-02 21:01"):
         high = at.assess(utc(now)).high
         seen.append((high[INDEX["delta"]], high[own["AAPL"]], high[own["MSFT"]]))
     # A ticker's own cap is tightened by what touches that ticker.

@@ -1,5 +1,5 @@
 """For any calendar and policy: an event only ever adds caution, nothing is seen before it is
-public, and the windows that are kept are those that a plain count of closes gives."""
+public, and the windows that are kept are those that a plain count of sessions gives."""
 
 from __future__ import annotations
 
@@ -167,29 +167,41 @@ def test_nothing_announced_later_changes_a_window(calendar, policy, cut, random)
 
 @FAST
 @given(calendars, policies, instants)
-def test_a_kept_window_is_what_a_plain_count_of_closes_says(calendar, policy, now) -> None:
-    closes = SESSIONS.closes.tolist()
+def test_a_kept_window_is_what_a_plain_count_of_sessions_says(calendar, policy, now) -> None:
+    monitor = GapRiskMonitor(calendar, policy, SESSIONS, SECTORS)
+    edges = [
+        edge
+        for event in calendar[:1]
+        for days in (SESSIONS.opens, SESSIONS.closes)
+        for edge in days[days < event.time][-5:].tolist()
+    ]
+    for instant in (now, *edges, *(edge - 1 for edge in edges)):
+        _check_against_a_count(monitor.window(instant), calendar, policy, instant)
+
+
+def _check_against_a_count(window, calendar, policy, now) -> None:
+    near = slice(TODAY - 70, TODAY + 70)
+    opens, closes = SESSIONS.opens[near].tolist(), SESSIONS.closes[near].tolist()
     expected, shares = [], dict.fromkeys(TICKERS, 1.0)
     for event in sorted(calendar, key=lambda e: e.order):
         if not event.stands_at(now) or now > event.time:
             continue
+        before = [(o, c) for o, c in zip(opens, closes, strict=True) if c < event.time]
         for rule in policy.rules:
             order = ("low", "medium", "high")
             if rule.event_type != event.event_type:
                 continue
             if order.index(event.importance) < order.index(rule.importance):
                 continue
-            lead = rule.lead_minutes * MINUTE if rule.reduce_to < 1.0 else 0
-            due = sum(1 for c in closes if now < c - lead and c < event.time)
-            if due >= rule.sessions_before:
+            due = sum(1 for _, c in before if now < c - rule.lead_minutes * MINUTE)
+            unopened = sum(1 for o, _ in before if now < o)
+            if (due if rule.reduce_to < 1.0 else unopened) >= rule.sessions_before:
                 continue
-            expected.append((event, rule, sum(1 for c in closes if now < c < event.time)))
-            done = max(0, rule.steps - due)
-            share = 1.0 - (1.0 - rule.reduce_to) * done / rule.steps
+            expected.append((event, rule, sum(1 for _, c in before if now < c)))
+            share = 1.0 - (1.0 - rule.reduce_to) * max(0, rule.steps - due) / rule.steps
             for ticker in TICKERS:
                 if event.symbol in ("", ticker) and event.sector in ("", SECTORS[ticker]):
                     shares[ticker] = min(shares[ticker], share)
-    window = GapRiskMonitor(calendar, policy, SESSIONS, SECTORS).window(now)
     assert [(a.event, a.rule, a.closes_before) for a in window.active] == expected
     for ticker in TICKERS:
         assert window.size_fraction(ticker) == pytest.approx(shares[ticker], abs=1e-12)

@@ -110,6 +110,26 @@ def test_a_flatten_falls_due_before_the_last_close_at_which_it_can_be_traded(wha
     assert SESSIONS.opens[session] <= close - 30 * MINUTE <= SESSIONS.closes[session] == close
 
 
+@pytest.mark.parametrize(
+    "doing", [{"block_new": True}, {"cap_multiplier": 0.5}, {"hedge_gap": True}], ids=str
+)
+@pytest.mark.parametrize("what", DUE)
+def test_a_rule_holds_from_the_open_of_its_first_session(what: str, doing: dict) -> None:
+    """Were it only from the close, nothing of it could be done within the session it names."""
+    event, close = DUE[what][0], utc(DUE[what][1])
+    session = SESSIONS.session_of(close)
+    for count in (1, 2):
+        opened = int(SESSIONS.opens[session + 1 - count])
+        rule = EventRule(
+            event_type=event.event_type, sessions_before=count, gap_log_return=0.1, **doing
+        )
+        monitor = watching(event, rules=[rule])
+        for now, holds in ((opened - 1, 0), (opened, 1), (event.time, 1), (event.time + 1, 0)):
+            window = monitor.window(now)
+            assert len(window.active) == holds, (count, np.datetime64(now, "ns"))
+            assert window.block_new == (holds and "block_new" in doing)
+
+
 def test_lists_place_earnings_so_that_the_deadline_is_the_right_close(tmp_path) -> None:
     after, before = earnings(
         tmp_path,
@@ -155,12 +175,13 @@ def test_a_moved_date_holds_until_it_is_withdrawn_and_then_at_the_new_one() -> N
     announced = on(cpi_events(), "2025-10-24").known_at
     assert str(np.datetime64(announced, "ns"))[:16] == "2025-10-11T03:59"
     multipliers = {
-        utc("2025-10-10 19:59"): 1.0,
-        utc("2025-10-10 20:00"): 0.5,
+        utc("2025-10-10 13:29"): 1.0,
+        utc("2025-10-10 13:30"): 0.5,
         announced - 1: 0.5,
         announced: 1.0,
         utc("2025-10-15 12:30"): 1.0,
-        utc("2025-10-21 20:00"): 0.5,
+        utc("2025-10-21 13:29"): 1.0,
+        utc("2025-10-21 13:30"): 0.5,
         utc("2025-10-24 12:30"): 0.5,
         utc("2025-10-24 12:31"): 1.0,
     }
@@ -192,9 +213,10 @@ def test_of_two_events_that_overlap_the_stricter_holds_and_each_ends_by_itself()
     monitor = watching(AMC, on(nfp_events(), "2018-02-02"), rules=rules)
     names = ("delta", "gap_loss")
     seen = {
-        "2018-01-31 20:29": [1.0, 1.0],
-        "2018-01-31 20:30": [0.8, 0.8],  # the earnings' lead
-        "2018-01-31 21:00": [0.8, 0.5],
+        "2018-01-31 14:29": [1.0, 1.0],
+        "2018-01-31 14:30": [1.0, 0.5],  # the open
+        "2018-01-31 20:29": [1.0, 0.5],
+        "2018-01-31 20:30": [0.8, 0.5],  # the earnings' lead
         "2018-02-01 21:01": [0.8, 0.5],
         "2018-02-01 21:02": [1.0, 0.5],
         "2018-02-02 13:30": [1.0, 0.5],
@@ -312,7 +334,7 @@ def test_tickers_leave_out_what_does_not_touch_them() -> None:
 
 @pytest.mark.parametrize("symbol", ["", "AAPL"])
 def test_days_that_no_source_covers_block_entries_and_say_why(symbol: str) -> None:
-    """From where the rule would begin for the first of them: three closes before 5 February."""
+    """From where the rule would begin for the first of them: three sessions before 5 February."""
     days = UnknownSpan(
         "earnings", symbol, datetime.date(2018, 2, 5), datetime.date(2018, 2, 6), "source x down"
     )
@@ -320,8 +342,8 @@ def test_days_that_no_source_covers_block_entries_and_say_why(symbol: str) -> No
     later = EventRule(event_type="earnings", sessions_before=1)
     monitor = watching(rules=[later, rule], unknown=[days])
     for now, blocked in {
-        utc("2018-01-31 21:00") - 1: False,
-        utc("2018-01-31 21:00"): True,
+        utc("2018-01-31 14:30") - 1: False,
+        utc("2018-01-31 14:30"): True,
         utc("2018-02-07 04:59"): True,
         utc("2018-02-07 05:00"): False,
     }.items():

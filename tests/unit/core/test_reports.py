@@ -327,14 +327,15 @@ EVENT = Event("fomc", time=int(SESSIONS.closes[50]) - 2 * HOUR, known_at=int(SES
         (EVENT.known_at - 1, False, False),  # not yet public
         (EVENT.known_at, False, False),  # public, beyond the report
         (int(SESSIONS.closes[46]), False, True),
-        (int(SESSIONS.closes[47]) - 1, False, True),  # three closes left
-        (int(SESSIONS.closes[47]), True, True),  # the second last chance to act at a close
+        (int(SESSIONS.opens[47]) - 1, False, True),  # three sessions left
+        (int(SESSIONS.opens[47]), True, True),  # the first of them has begun
+        (int(SESSIONS.closes[47]), True, True),
         (int(SESSIONS.closes[49]), True, True),
         (EVENT.time, True, True),  # the very moment
         (EVENT.time + 1, False, False),
     ],
 )
-def test_a_rule_holds_at_the_last_closes_before_an_event_that_is_known(now, active, listed):
+def test_a_rule_holds_in_the_last_sessions_before_an_event_that_is_known(now, active, listed):
     rule = EventRule(event_type="fomc", sessions_before=3)
     monitor = GapRiskMonitor([EVENT], EventPolicy(rules=(rule,)), SESSIONS)
     window = monitor.window(now)
