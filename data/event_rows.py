@@ -9,12 +9,14 @@ from typing import Annotated
 from zoneinfo import ZoneInfo
 
 from pydantic import AwareDatetime, Field, field_validator
-from riskenv.data.event_times import SessionPlaces, end_of_day_ns, local_ns
+from riskenv.data.event_times import AFTER_CLOSE_NS, SessionPlaces, end_of_day_ns, local_ns
 
 from riskenv.config import Config
 from riskenv.events import Confidence, Event, Importance, Placement
 from riskenv.instruments import NS_PER_SECOND
 
+# Blanks around a ticker would make it another one, which nothing that is held would match.
+_NAME = r"^(\S(.*\S)?)?$"
 _CLOCK = r"^([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?$"
 
 When = AwareDatetime | datetime.date
@@ -28,7 +30,7 @@ class EventRow(Config):
         date: the local date.
         time: local wall clock, "08:30"; "" = not said.
         time_zone: of `date` and `time`.
-        placement: "before_open" or "after_close", used where no time is given.
+        placement: "before_open" or "after_close"; a time given as well must agree with it.
         symbol, sector: what it touches; neither = the whole market.
         importance, confidence: as in `Event`.
         known_at: since when it was public: an instant with its zone, or a date, which counts from
@@ -42,8 +44,8 @@ class EventRow(Config):
     time: Annotated[str, Field(pattern=rf"{_CLOCK}|^$")] = ""
     time_zone: str = "America/New_York"
     placement: Placement = ""
-    symbol: str = ""
-    sector: str = ""
+    symbol: str = Field(default="", pattern=_NAME)
+    sector: str = Field(default="", pattern=_NAME)
     importance: Importance = "high"
     confidence: Confidence = "unknown"
     known_at: When | None = None
@@ -64,6 +66,7 @@ def place_row(row: EventRow, places: SessionPlaces, source: str = "") -> tuple[E
     """A row as events: one, or two where the date is known and the hour is not.
 
     - With a time: at that time; where it lies outside the day's session, the placement follows.
+      The very close, said to be "after_close", is after it.
     - "before_open": at the open, so that the close before is the last chance to act.
     - "after_close": a minute after the close, so that this close is the last chance to act.
     - Neither: an hour that is not known may be either. Both are given, never as "confirmed": the
@@ -76,7 +79,8 @@ def place_row(row: EventRow, places: SessionPlaces, source: str = "") -> tuple[E
         source: the list's name, for rows without a source.
 
     Raises:
-        ValueError: a time the clocks skip, or known or withdrawn after it happened.
+        ValueError: a time the clocks skip, or that lies on the other side of the session than the
+            placement says, or known or withdrawn after it happened.
         CalendarRangeError: the sessions do not reach.
 
     Example:
@@ -88,7 +92,16 @@ def place_row(row: EventRow, places: SessionPlaces, source: str = "") -> tuple[E
     zone = ZoneInfo(row.time_zone)
     if row.time:
         time = local_ns(row.date, datetime.time.fromisoformat(row.time), zone)
-        return (_event(row, time, places.placement(time, row.date), places, source),)
+        placed = places.placement(time, row.date)
+        if row.placement and places.is_session(row.date) and placed != row.placement:
+            after = places.after_close_ns(row.date)
+            if row.placement != "after_close" or time != after - AFTER_CLOSE_NS:
+                raise ValueError(
+                    f"time, placement: got {row.time!r} in {row.time_zone}, {row.placement!r}; "
+                    f"that time is {placed or 'within the session'}; allowed: one of them"
+                )
+            time, placed = after, "after_close"
+        return (_event(row, time, placed, places, source),)
     before: tuple[int, Placement] = places.open_ns(row.date), "before_open"
     after: tuple[int, Placement] = places.after_close_ns(row.date), "after_close"
     if not places.is_session(row.date):

@@ -108,6 +108,42 @@ def test_known_at_is_a_day_or_an_instant(tmp_path: Path, known_at: str, instant:
     assert utc(event.known_at) == instant
 
 
+@pytest.mark.parametrize(
+    ("row", "refused"),
+    [
+        ("AAPL,2018-02-01,09:00,after_close", "is before_open"),
+        ("AAPL,2018-02-01,16:30,before_open", "is after_close"),
+        ("AAPL,2018-02-01,12:00,after_close", "is within the session"),
+        ("AAPL,2018-02-01,16:00,before_open", "is within the session"),
+        (" AAPL,2018-02-01,,after_close", "symbol: got ' AAPL'"),
+    ],
+)
+def test_a_row_that_would_guard_the_wrong_close_or_nothing_is_refused(
+    tmp_path: Path, row: str, refused: str
+) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"event_type,symbol,date,time,placement\nearnings,{row}\n")
+    with pytest.raises(EventFileError, match=f"line 2: .*{refused}"):
+        load_events(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "time"),
+    [
+        ("2018-02-01,16:00,after_close", "2018-02-01T21:01"),  # the close itself is after it
+        ("2018-07-03,13:00,after_close", "2018-07-03T17:01"),  # an early close
+        ("2018-02-01,16:30,after_close", "2018-02-01T21:30"),
+        ("2018-02-01,07:00,before_open", "2018-02-01T12:00"),
+        ("2018-11-22,16:00,after_close", "2018-11-22T21:00"),  # no session that day
+    ],
+)
+def test_a_time_that_agrees_with_its_placement_is_kept(tmp_path: Path, row: str, time: str) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text(f"event_type,symbol,date,time,placement\nearnings,AAPL,{row}\n")
+    (event,) = load_events(path)
+    assert str(np.datetime64(event.time, "ns"))[:16] == time
+
+
 def test_a_withdrawn_date_is_kept_with_its_withdrawal(tmp_path: Path) -> None:
     text = (
         "event_type,date,time,known_at,withdrawn_at\ncpi,2025-10-15,08:30,2025-01-02,2025-10-10\n"
