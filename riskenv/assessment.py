@@ -155,7 +155,8 @@ class Assessment:
             ]
         if self.rung >= Rung.BLOCK_NEW:
             alerts.append(Alert("critical", f"rung_{self.rung.name.lower()}", ""))
-        if self.due or self.events.cautions or self.portfolio.working is not None:
+        events = self.events
+        if self.due or events.cautions or events.ex_dividends or self.portfolio.working is not None:
             alerts += self._event_alerts()
         losses = zip(ACCOUNT, (self.day_loss, self.drawdown), strict=True)
         alerts += [
@@ -172,7 +173,8 @@ class Assessment:
         for code, symbol in dict.fromkeys((c.code, c.symbol) for c in self.events.cautions):
             level = "critical" if code == "calendar_unknown" else "warning"
             alerts.append(Alert(level, code, symbol or "MARKET"))
-        alerts += [Alert("warning", why.code, why.measure) for why in self.orders_to_cancel]
+        told = (*self.orders_to_cancel, *self.assignment_risks)
+        alerts += [Alert("warning", why.code, why.measure) for why in told]
         return alerts
 
     @cached_property
@@ -183,6 +185,15 @@ class Assessment:
         from riskenv.event_orders import orders_to_cancel
 
         return orders_to_cancel(self.portfolio, self.events, self.entry_blocked, self.held_up)
+
+    @cached_property
+    def assignment_risks(self) -> tuple[Reason, ...]:
+        """Short calls that may be assigned before a dividend (`riskenv.event_assignments`)."""
+        if not self.events.ex_dividends:
+            return ()
+        from riskenv.event_assignments import assignment_risks
+
+        return assignment_risks(self.portfolio, self.market, self.events)
 
     @cached_property
     def before(self) -> FloatArray:

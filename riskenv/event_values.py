@@ -8,6 +8,18 @@ from typing import NamedTuple
 
 from riskenv.event_policy import EventRule, NeededDate
 from riskenv.events import Event
+from riskenv.portfolio_greeks import timestamp
+
+
+def words_of(event: Event) -> str:
+    """An event in words.
+
+    Example:
+        >>> words_of(Event("earnings", 86_400 * 10**9, 0, symbol="AAPL"))
+        'earnings of AAPL at 1970-01-02T00:00:00Z'
+    """
+    of = event.symbol or event.sector or "the market"
+    return f"{event.event_type} of {of} at {timestamp(event.time)}"
 
 
 @dataclass(frozen=True, slots=True)

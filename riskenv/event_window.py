@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.event_policy import EventRule, NeededDate
-from riskenv.event_values import ActiveRule, Caution, UndatedTicker, UnknownDays
+from riskenv.event_values import ActiveRule, Caution, UndatedTicker, UnknownDays, words_of
 from riskenv.events import Event
-from riskenv.portfolio_greeks import timestamp
 from riskenv.scenarios import GapJump
 
 
@@ -59,6 +58,11 @@ class EventWindow:
         """Whether no rule is in force, and nothing unknown is guarded against."""
         guarded = self.calendar_unknown or self.unknown or self.undated or self.needs
         return not (self.active or self.cooling or guarded)
+
+    @cached_property
+    def ex_dividends(self) -> tuple[Event, ...]:
+        """Ex-dividend dates within the report window."""
+        return tuple(event for event in self.upcoming if event.event_type == "ex_dividend")
 
     @cached_property
     def cap_multiplier(self) -> float:
@@ -294,11 +298,7 @@ class EventWindow:
 
     @staticmethod
     def _named(events: Iterable[Event]) -> tuple[str, ...]:
-        words = (
-            f"{e.event_type} of {e.symbol or e.sector or 'the market'} at {timestamp(e.time)}"
-            for e in events
-        )
-        return tuple(dict.fromkeys(words))
+        return tuple(dict.fromkeys(map(words_of, events)))
 
     @cached_property
     def cautions(self) -> tuple[Caution, ...]:

@@ -69,9 +69,8 @@ class FeedUnits(Config):
         >>> FeedUnits(theta_per="hour")
         Traceback (most recent call last):
             ...
-        pydantic_core._pydantic_core.ValidationError: 1 validation error for FeedUnits
-        theta_per
-          Input should be 'calendar_day', 'trading_day' or 'year' [type=literal_error, ...
+        riskenv.config.ConfigError: FeedUnits is not valid:
+          theta_per: got 'hour'; input should be 'calendar_day', 'trading_day' or 'year'
     """
 
     delta_in: Literal["unit", "percent"] = "unit"

@@ -120,6 +120,7 @@ class GapRiskMonitor:
         tickers: tuple[str, ...] | None = None,
         held: Sequence[str] = (),
         orders: Sequence[Reason] = (),
+        assignments: Sequence[Reason] = (),
         cautions: Sequence[Caution] = (),
     ) -> dict[str, Any]:
         """The monitor's output: upcoming events, risk level and recommended action.
@@ -131,6 +132,7 @@ class GapRiskMonitor:
             hedges: per ticker touched, (G,) P&L of selling its whole delta in shares.
             tickers: as for `window`; held: of them, those in which there is a position.
             orders: why working orders should be cancelled (`riskenv.event_orders`).
+            assignments: short calls that may be assigned (`riskenv.event_assignments`).
             cautions: those of `implied_moves`.
         """
         window = self.window(now, tickers)
@@ -153,6 +155,9 @@ class GapRiskMonitor:
             ],
             "orders_to_cancel": [
                 {"code": why.code, "order": why.measure, "words": why.words} for why in orders
+            ],
+            "assignment_risks": [
+                {"contract": why.measure, "words": why.words} for why in assignments
             ],
         }
 

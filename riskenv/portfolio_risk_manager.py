@@ -487,6 +487,7 @@ class PortfolioRiskManager:
                 a.table.underlyings,
                 tuple(a.table.underlyings[u] for u in np.unique(held)),
                 a.orders_to_cancel,
+                a.assignment_risks,
                 self._implied(a.market)[1],
             ),
             "rung": a.rung.name,

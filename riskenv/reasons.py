@@ -15,6 +15,8 @@ REASONS = {
     "{event}",
     "event_order_holds_up": "{order}: cancel it, it holds up the closing of {contracts:g} contracts"
     " of {symbol} before {event}",
+    "assignment_risk": "{contract}: {contracts:g} short may be assigned before {event}: time value "
+    "{time_value:.6g}, dividends {dividends:.6g}",
     "rung_block_new": "the breaker is at {rung} ({cause}): only reductions pass",
     "rung_reduce": "the breaker is at {rung} ({cause}): the book is reduced first",
     "rung_flatten": "the breaker is at {rung} ({cause}): the book is closed",

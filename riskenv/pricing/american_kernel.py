@@ -139,7 +139,6 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
         if r < 0.0:
             status[i] = BAND
             continue
-        european = out[0, i]
         if (r - q) * np.sqrt(t) > DECIDED * sigma:
             root = DECIDED * sigma / (r - q)
             t = root * root
@@ -180,9 +179,6 @@ def american_kernel(chosen, columns, tables, scheme, boundary, work, status, out
             status[i] = FINER
             continue
         write_premium(i, spot[i], strike[i], r, q, sigma, sign[i], sums, out)
-        # Far out of the money the European of the whole life can be worth more than that of the
-        # decided part of it: 1e-71 more, but a bound is a bound.
-        out[0, i] = max(out[0, i], european)
 
 
 def exercise_early(
@@ -195,6 +191,7 @@ def exercise_early(
         accurate: which ladder of schemes.
         out: as `riskenv.pricing.black_scholes.european_greeks` leaves it for the same columns.
     """
+    european = out[0].copy()
     status = np.zeros(out.shape[1], dtype=np.int64)
     chosen = np.arange(out.shape[1])
     for scheme in LADDERS[accurate]:
@@ -208,3 +205,6 @@ def exercise_early(
     rest = np.flatnonzero(status != DONE)
     if rest.size:
         tree_greeks(rest, columns, accurate, out)
+    # Far out of the money the European of the whole life can be worth more than the American of the
+    # part of it that decides: 1e-71 more, but a bound is a bound.
+    np.maximum(out[0], european, out=out[0])

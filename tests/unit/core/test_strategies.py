@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from riskenv import Amounts, Caps, PortfolioRiskManager, Proposal, RiskGate, RiskLimits, ScopeCaps
-from tests.property.worlds import SESSIONS, world
+
+from ...property.worlds import SESSIONS, world
 
 CAPPED = RiskLimits(caps=Caps(), by_strategy={"condor": ScopeCaps(vega=5.0), "wheel": ScopeCaps()})
 

@@ -17,7 +17,8 @@ from riskenv import (
     RiskGate,
     RiskLimits,
 )
-from tests.property.worlds import SESSIONS, world
+
+from ...property.worlds import SESSIONS, world
 
 
 @pytest.fixture(scope="module")
