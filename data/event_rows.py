@@ -94,13 +94,13 @@ def place_row(row: EventRow, places: SessionPlaces, source: str = "") -> tuple[E
         time = local_ns(row.date, datetime.time.fromisoformat(row.time), zone)
         placed = places.placement(time, row.date)
         if row.placement and places.is_session(row.date) and placed != row.placement:
-            after = places.after_close_ns(row.date)
-            if row.placement != "after_close" or time != after - AFTER_CLOSE_NS:
+            past_close = places.after_close_ns(row.date)
+            if row.placement != "after_close" or time != past_close - AFTER_CLOSE_NS:
                 raise ValueError(
                     f"time, placement: got {row.time!r} in {row.time_zone}, {row.placement!r}; "
                     f"that time is {placed or 'within the session'}; allowed: one of them"
                 )
-            time, placed = after, "after_close"
+            time, placed = past_close, "after_close"
         return (_event(row, time, placed, places, source),)
     before: tuple[int, Placement] = places.open_ns(row.date), "before_open"
     after: tuple[int, Placement] = places.after_close_ns(row.date), "after_close"
