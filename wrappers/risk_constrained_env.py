@@ -310,11 +310,15 @@ class RiskConstrainedEnv(
                 f"action_masks: got {self.action_space}; allowed: Discrete, MultiDiscrete, "
                 "MultiBinary, or a Dict with one of these"
             )
-        a = self.assessment
         if self._only_watches():
             choices = self._kind.choices(self._kind.rest())
             return self._kind.shaped(np.ones(len(choices), dtype=bool))
-        return self._alternatives.mask(self.env, a, self._mask_slots)
+        return self._alternatives.mask(self.env, self._judged(), self._mask_slots)
+
+    def _judged(self) -> Assessment:
+        """What actions are judged by: the assessment, at the rung that holds by now."""
+        a = self.assessment  # made before the book may have been halted
+        return a if a.rung >= self._state.rung else replace(a, rung=self._state.rung)
 
     def _only_watches(self) -> bool:
         """Asked to, or because no action is known that could be done in place of another."""
@@ -324,9 +328,7 @@ class RiskConstrainedEnv(
     def _constrained(self, action: Any, penalties: NDArray[np.float64]) -> tuple[Any, bool]:
         """(the action to execute, whether it is another one); keeps the decision, records its
         inputs, fills its penalties."""
-        a, choose = self.assessment, self._alternatives
-        if self._state.rung > a.rung:  # halted since it was assessed
-            a = replace(a, rung=self._state.rung)
+        a, choose = self._judged(), self._alternatives
         usable = self._kind.contains(action)
         choice: Choice | None = None
         if usable:

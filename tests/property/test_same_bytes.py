@@ -41,6 +41,7 @@ def test_the_worlds_are_worth_deciding() -> None:
     verdicts = decided()["verdicts"]
     assert set(verdicts) == {"ALLOW", "RESIZE", "BLOCK", "REDUCE"}
     assert min(verdicts.values()) >= 5
+    assert min(decided()["seen"].values()) >= 5
 
 
 @pytest.mark.parametrize("cpu", ["haswell", "generic"])

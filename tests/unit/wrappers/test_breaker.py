@@ -31,6 +31,15 @@ def test_a_halt_truncates_the_episode(make_env, convention):
     assert info["rung"] == Rung.HALTED == 5
 
 
+def test_a_halt_leaves_nothing_but_holding_open(make_env):
+    env = make_env("discrete", {"delta": 1e9})
+    env.reset(seed=0)
+    assert env.action_masks().sum() > 1
+    mask = halted(env).action_masks()
+    trades = [env.adapter.preview(env, a).any() for a in np.flatnonzero(mask)]
+    assert trades == [False] * mask.sum() != []
+
+
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_a_halt_holds_from_the_very_next_step(make_env, draw, convention):
     env = make_env(convention, {"delta": 1e9})
