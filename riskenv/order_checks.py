@@ -96,6 +96,7 @@ def check_order(
     multiplier: float,
     fx: float,
     limits: OrderLimits,
+    mid: float | None = None,
 ) -> tuple[OrderWindow, tuple[Reason, ...]]:
     """The window after the question, and why the order is denied: () if it may be sent.
 
@@ -103,10 +104,13 @@ def check_order(
 
     Args:
         now: nanoseconds, of the clock or of session time; the same one in every call.
-        fair_value: the model's value, or the mid, in currency per point; NaN = Unknown.
+        fair_value: that prices are held against: the model's value, or the mid; currency per point,
+            NaN = Unknown.
         half_spread: currency per point; NaN = Unknown.
         multiplier: currency per point, per contract; fx: the book's currency for one of the
             instrument's.
+        mid: of the quote, which a market order fills half a spread away from; None = the fair
+            value.
 
     Raises:
         ValueError: `now` lies before the last call.
@@ -136,7 +140,8 @@ def check_order(
     fair = _known(fair_value, negative=_is_future(order.instrument))
     half = _known(half_spread)
     # A market order fills at the quote; NaN where that is Unknown.
-    price = fair + math.copysign(half, lots)
+    middle = fair if mid is None else _known(mid, negative=_is_future(order.instrument))
+    price = middle + math.copysign(half, lots)
     if order.limit_price is not None:
         price = float(order.limit_price)
     caps, contract = limits.caps_of(order.instrument), _contract(order.instrument)

@@ -9,7 +9,10 @@ import numpy as np
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState
 from riskenv.correction import propose
+from riskenv.exposures import pricing_columns
+from riskenv.market import Market
 from riskenv.order_checks import Order, check_order
+from riskenv.pricing.option_greeks import black_scholes_price
 from riskenv.projection import Proposal, radial
 from riskenv.quote_quality import FX
 from riskenv.reasons import REASONS, Reason
@@ -43,8 +46,7 @@ def send(
 ) -> Sending:
     """Send the proposal's order with the lots of `row`, which the caps let pass, if it may be sent.
 
-    The fair value is the midpoint of the quote, in which an option's implied volatility is the
-    market's own; without a quote it is Unknown. An order that is denied is replaced as if every
+    What prices are held against is `fair_value`. An order that is denied is replaced as if every
     row that sends it were not there: by nothing, or by a reduction where one is due.
 
     Args:
@@ -73,17 +75,48 @@ def send(
         state.orders,
         order,
         market.now,
-        float(market.mid[column]),
+        fair_value(market, column),
         float(market.half_spread[column]),
         order.instrument.multiplier,
         float(market.tickers[FX, market.table.underlying_index[column]]),
         assessment.limits.orders,
+        float(market.mid[column]),
     )
     state = replace(state, orders=window)
     if not reasons:
         return Sending(state, row, flaw, order)
     row, flaw = _without_the_order(assessment, proposal)
     return Sending(state, row, flaw, reasons=reasons)
+
+
+def fair_value(market: Market, i: int) -> float:
+    """What one contract of an instrument is worth, currency per point; NaN = Unknown.
+
+    Of an option the model's price at the market's volatility of it, which is not the midpoint where
+    the volatility comes from elsewhere than the quote. Where there is none, and of a share or a
+    future, the midpoint: what is held without a known volatility can still be closed.
+
+    Example:
+        >>> from riskenv import Instrument, InstrumentTable
+        >>> table = InstrumentTable.of([Instrument("A", "C", 100.0, 365 * 86_400 * 10**9)])
+        >>> market = Market(0, table, np.array([100.0]), 0.05, np.zeros(1), np.array([8.0]),
+        ...                 np.array([8.2]), np.array([0.2]))
+        >>> round(fair_value(market, 0), 6), float(market.mid[0])
+        (10.450584, 8.1)
+    """
+    table = market.table
+    if table.kind[i] == 0 or market.unknown_code[i] != 0:
+        return float(market.mid[i])
+    one = np.empty((7, 1))
+    pricing_columns(
+        table.whole, table.real, market.columns, market.tickers, market.now, i, i + 1, one
+    )
+    spot, strike, years, rate, carry, vol, sign = one
+    if table.american[i]:
+        from riskenv.pricing.american import american_price  # machine code that few books need
+
+        return float(american_price(spot, strike, years, rate, carry, vol, sign > 0.0)[0])
+    return float(black_scholes_price(spot, strike, years, rate, rate - carry, vol, sign > 0.0)[0])
 
 
 def _without_the_order(a: Assessment, proposal: Proposal) -> tuple[int, str]:

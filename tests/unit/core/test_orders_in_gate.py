@@ -30,7 +30,9 @@ from riskenv import (
     Verdict,
     load_config,
 )
-from riskenv.order_decision import proposal_for_order
+from riskenv.order_decision import fair_value, proposal_for_order
+from riskenv.pricing import black_scholes_price, implied_volatility
+from riskenv.pricing.american import american_price
 
 SECOND = 10**9
 HOUR = 3_600 * SECOND
@@ -42,6 +44,8 @@ CALL = Instrument("SPY", "C", 400.0, 24 * HOUR * 30, 100.0)
 TABLE = InstrumentTable((SPY, CALL, XLF))
 TOKEN = "carry on"
 SECRET = hashlib.sha256(TOKEN.encode()).hexdigest()
+# At which the call is worth 10.2, the middle of its quote.
+VOL = float(implied_volatility(10.2, 400.0, 400.0, (24 * 30 - 15) / 8760, 0.02, 0.02, True).vol)
 COLLAR = {"collar": {"share": 0.01}}
 
 
@@ -60,7 +64,7 @@ def gate(state: BreakerState | None = None, caps: dict | None = None, **orders: 
 def market(now: int = NOW, **changes: Any) -> Market:
     quotes = Market(
         now, TABLE, np.array([400.0, 300.0]), 0.02, np.zeros(2),
-        np.array([399.9, 10.0, 299.9]), np.array([400.1, 10.4, 300.1]), np.array([0.0, 0.2, 0.0]),
+        np.array([399.9, 10.0, 299.9]), np.array([400.1, 10.4, 300.1]), np.array([0.0, VOL, 0.0]),
     )  # fmt: skip
     return replace(quotes, **changes)
 
@@ -96,8 +100,8 @@ def buy(lots: float = 10.0, price: float | None = 400.0, of: Instrument = SPY, *
         (COLLAR, buy(10, None), {}, ["collar_market_order"]),
         # The mid of the call is 10.2; its half-spread 0.2.
         (COLLAR, buy(1, 10.31, CALL), {}, ["price_collar"]),
-        ({"collar": {"half_spreads": 2}}, buy(1, 10.6, CALL), {}, []),
-        ({"collar": {"half_spreads": 2}}, buy(1, 10.61, CALL), {}, ["price_collar"]),
+        ({"collar": {"half_spreads": 2}}, buy(1, 10.599, CALL), {}, []),
+        ({"collar": {"half_spreads": 2}}, buy(1, 10.601, CALL), {}, ["price_collar"]),
         ({"max_volume": 10}, buy(10), {}, []),
         ({"max_volume": 9}, buy(10), {}, ["order_volume"]),
         ({"max_value": 4000}, buy(10), {}, []),
@@ -118,6 +122,41 @@ def test_a_breach_of_a_control_blocks_with_its_code(controls, order, changes, de
     assert decision.trades.any() == (sent is not None)
     assert decision.to_dict()["order"] == (sent and sent.to_dict())
     json.loads(decision.to_bytes())
+
+
+def test_an_options_price_is_held_against_the_models_value_at_the_markets_volatility() -> None:
+    """A volatility of another source than the quote, as a model's own or a feed's."""
+    vol = np.array([0.0, 0.3, 0.0])
+    worth = float(black_scholes_price(400.0, 400.0, (24 * 30 - 15) / 8760, 0.02, 0.0, 0.3, True))
+    assert worth > 13.5
+    by = gate(**COLLAR)
+    assert ask(by, buy(1, 10.2, CALL), vol=vol)[1] == ["price_collar"]
+    assert ask(by, buy(1, worth * 1.009, CALL), vol=vol)[1] == []
+    assert ask(by, buy(1, worth * 1.011, CALL), vol=vol)[1] == ["price_collar"]
+    # A market order fills at the quote, which is not where the model has it.
+    market_orders = {"collar": {"share": 0.01, "market_orders": "at_quote"}}
+    assert ask(gate(**market_orders), buy(1, None, CALL), vol=vol)[1] == ["price_collar"]
+    assert ask(gate(**market_orders), buy(1, None, CALL))[1] == ["price_collar"]  # 10.4
+    wide = {"collar": {"share": 0.02, "market_orders": "at_quote"}}
+    assert ask(gate(**wide), buy(1, None, CALL))[1] == []
+
+
+@pytest.mark.parametrize("exercise", ["european", "american"])
+def test_the_value_is_that_of_the_contracts_exercise(exercise: str) -> None:
+    put = Instrument("SPY", "P", 420.0, 24 * HOUR * 200, 100.0, exercise=exercise)
+    table = InstrumentTable.of([put])
+    quote = np.array([25.0])
+    it = Market(NOW, table, np.array([400.0]), 0.06, np.zeros(1), quote, quote + 1.0,
+                np.array([0.2]))  # fmt: skip
+    years = (24 * 200 - 15) / 8760
+    worth = {
+        "american": american_price(400.0, 420.0, years, 0.06, 0.06, 0.2, False),
+        "european": black_scholes_price(400.0, 420.0, years, 0.06, 0.0, 0.2, False),
+    }
+    assert fair_value(it, 0) == pytest.approx(float(worth[exercise]), rel=1e-12)
+    assert worth["american"] > worth["european"] + 0.5
+    # Without a volatility the quote is what there is.
+    assert fair_value(replace(it, vol=np.array([np.nan])), 0) == 25.5
 
 
 def test_the_same_order_twice_is_a_duplicate_until_its_time_is_over() -> None:
