@@ -16,7 +16,7 @@ from riskenv.expiry_buckets import EXPIRY_BUCKETS
 from riskenv.margin import MarginRule
 from riskenv.measures import ACCOUNT, GAP, GROSS, MEASURES, ONE_SIDED, STRESS, TAIL
 from riskenv.order_limits import OrderLimits
-from riskenv.quote_rules import QuoteRules
+from riskenv.quote_rules import DEFAULT_RULES, QuoteRules
 
 _Cap = Field(default=None, gt=0.0)
 
@@ -235,7 +235,7 @@ class RiskLimits(Config):
     confirm: ConfirmRule = ConfirmRule()
     correction: CorrectionRule = CorrectionRule()
     operator_token_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    quotes: QuoteRules = QuoteRules()
+    quotes: QuoteRules = DEFAULT_RULES
     orders: OrderLimits = OrderLimits()
 
     # Rules between fields hang on the later of the two, so that they are reported together with

@@ -29,6 +29,8 @@ STRUCTURES: dict[str, tuple[tuple[int, float], ...]] = {
     "sell_put_spread": ((ATM_PUT, -1.0), (WING_PUT, 1.0)),
 }
 DYNAMIC = ("delta_hedge", "close_half", "close_all")
+# Row that closes positions -> the fraction of each that it closes.
+CLOSING = {"close_half": 0.5, "close_all": 1.0, "close_everything": 1.0}
 
 HOLD = 0
 

@@ -21,7 +21,7 @@ from riskenv.train.listing import (
     MarketLike,
     listing_for,
 )
-from riskenv.train.menu import Entry, closing_trades, hedge_shares
+from riskenv.train.menu import CLOSING, Entry, closing_trades, hedge_shares
 from riskenv.train.slot_sizes import BoxSizes, MultiDiscreteSizes, SlotSizes
 
 from riskenv.config import ConfigError
@@ -297,9 +297,10 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         book = self._book
         trades = np.zeros((len(self.menu), len(book.keys)))
         trades[:, book.listed_rows] = self.config.menu_lots * book.sheet.unit_menu
+        closing = {fraction: self._closing(book, fraction) for fraction in CLOSING.values()}
         for row, entry in enumerate(self.menu):
             if not entry.is_static:
-                trades[row] = self._dynamic_trades(book, entry)
+                self._fill_dynamic(trades[row], book, entry, closing)
         return trades
 
     @property
@@ -349,27 +350,38 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
                 f"action: got {action!r}; allowed: a whole number from 0 to {len(self.menu) - 1}"
             )
         entry = self.menu[row]
-        if not entry.is_static:
-            return self._dynamic_trades(book, entry)
         trades = np.zeros(len(book.keys))
-        trades[book.listed_rows] = self.config.menu_lots * book.sheet.unit_menu[row]
+        if entry.is_static:
+            trades[book.listed_rows] = self.config.menu_lots * book.sheet.unit_menu[row]
+            return trades
+        fraction = CLOSING.get(entry.kind)
+        closing = {} if fraction is None else {fraction: self._closing(book, fraction)}
+        self._fill_dynamic(trades, book, entry, closing)
         return trades
 
-    def _dynamic_trades(self, book: Book, entry: Entry) -> NDArray[np.float64]:
-        if entry.kind == "close_everything":
-            return closing_trades(book.quantity, 1.0, self._whole_lots)
-        trades = np.zeros(len(book.keys))
-        block = book.block(entry.underlying)
-        held = book.quantity[block]
-        if entry.kind == "delta_hedge":
-            delta = float((held * book.quotes[DELTA, block]).sum())
-            trades[block.start] = hedge_shares(delta)
-        else:
-            fraction = 1.0 if entry.kind == "close_all" else 0.5
-            trades[block] = closing_trades(held, fraction, self._whole_lots)
-            # Shares are whole even where lots are not.
-            trades[block.start] = closing_trades(held[:1], fraction, True)[0]
+    def _closing(self, book: Book, fraction: float) -> NDArray[np.float64]:
+        """(n,) the trades that close a fraction of every position."""
+        trades = closing_trades(book.quantity, fraction, self._whole_lots)
+        if not self._whole_lots:  # shares are whole even where lots are not
+            shares = book.underlying_rows
+            trades[shares] = closing_trades(book.quantity[shares], fraction, True)
         return trades
+
+    @staticmethod
+    def _fill_dynamic(
+        trades: NDArray[np.float64],
+        book: Book,
+        entry: Entry,
+        closing: Mapping[float, NDArray[np.float64]],
+    ) -> None:
+        """Put the trades of a row that depends on what is held into zeros."""
+        block = slice(None) if entry.underlying < 0 else book.block(entry.underlying)
+        fraction = CLOSING.get(entry.kind)
+        if fraction is not None:
+            trades[block] = closing[fraction][block]
+        else:
+            delta = float((book.quantity[block] * book.quotes[DELTA, block]).sum())
+            trades[block.start] = hedge_shares(delta)
 
     def _slot_trades(
         self,
