@@ -309,7 +309,8 @@ class Listing:
         sheets = [self.sheet(earlier).keys for earlier in range(first, day + 1)]
         keys = np.unique(np.concatenate(sheets))
         lives = self.expiries[expiry_of(keys)] > self.closes[day]
-        return keys[lives | (sign_of(keys) == 0.0)]
+        living: NDArray[np.int64] = keys[lives | (sign_of(keys) == 0.0)]
+        return living
 
     def slot_names(self) -> list[str]:
         """Names of the slots, such as "SPX near P 0.96"."""

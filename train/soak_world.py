@@ -304,10 +304,12 @@ class SoakWorld:
             else:
                 continue
             hidden[i] = True
-        if rng.random() < 0.02 * self.rough:
+        bad_rate = rng.random() < 0.02 * self.rough
+        if bad_rate:
             quoted["rate"] = float(rng.choice([np.nan, np.inf]))
             hidden |= True
-        return spot, hidden, bad_beta, int(bad.sum() + bad_spot.sum() + bad_beta.sum())
+        count = int(bad.sum() + bad_spot.sum() + bad_beta.sum()) + bad_rate
+        return spot, hidden, bad_beta, count
 
     def _american(self, clean: Market, spot: FloatArray) -> FloatArray | None:
         """(n, 11) the layer's exposures of American options at the spot that is believed."""
