@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from riskenv.train.soak import SoakTally, soak, soak_world
+from riskenv.train.soak_world import SoakWorld
 
 from riskenv import Verdict
 
@@ -95,3 +96,15 @@ def test_worlds_are_the_same_for_any_number_of_jobs() -> None:
 def test_what_cannot_be_run_is_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="allowed: 1 or more"):
         soak(**wrong)
+
+
+def test_what_is_hidden_from_the_layer_is_hidden_in_the_quotes_that_it_is_shown() -> None:
+    """World 96 draws a rate that is no number in a tick of otherwise sound quotes."""
+    world, hidden = SoakWorld(1, 96), 0
+    for _ in range(40):
+        world.step()
+        tick = world.tick()
+        gone = tick.truth.hidden
+        hidden += int(gone.sum())
+        assert (tick.shown.unknown_code[gone] != 0).all()
+    assert hidden > 0
