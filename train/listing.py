@@ -155,10 +155,6 @@ class DaySheet:
         found = self._seen_keys.take(rows, mode="clip")
         if self._seen is None or np.count_nonzero(found == keys) < len(keys):
             known = self._seen_keys if len(self._seen_keys) < _EXTRAS_PER_SHEET else self.keys
-            if self._seen is not None:
-                # Another book holds something else: the close is replayed, and the next ones
-                # will hold others yet.
-                known = np.union1d(known, self._listing.once_listed(self.day))
             self._seen_keys = np.union1d(known, keys)
             extra = self._seen_keys[~np.isin(self._seen_keys, self.keys)]
             order = np.argsort(np.concatenate((self.keys, extra)))
@@ -300,17 +296,6 @@ class Listing:
                         strike = max(1.0, np.rint(moneyness * forward / step)) * step
                         keys.append(key_of(u, right, int(expiry), strike))
         return np.array(keys, dtype=np.int64)
-
-    def once_listed(self, day: int) -> NDArray[np.int64]:
-        """The contracts of this close and earlier ones that live on after it, sorted: what a book
-        that trades nothing but slots may hold."""
-        last = self.expiries[self.near[: day + 1] + 1]
-        first = max(int(np.searchsorted(last, self.closes[day], side="right")), self.first_day)
-        sheets = [self.sheet(earlier).keys for earlier in range(first, day + 1)]
-        keys = np.unique(np.concatenate(sheets))
-        lives = self.expiries[expiry_of(keys)] > self.closes[day]
-        living: NDArray[np.int64] = keys[lives | (sign_of(keys) == 0.0)]
-        return living
 
     def slot_names(self) -> list[str]:
         """Names of the slots, such as "SPX near P 0.96"."""
