@@ -167,7 +167,7 @@ class MatrixCache:
             tick.row_of.pop(instrument, None)  # computed from other numbers: never served again
         if tick.used + len(part.table) > len(tick.X):
             self._bytes -= tick.nbytes
-            tick.move(len(part.table) + 8)
+            tick.move(max(len(part.table), 8 + tick.used // 4))
             self._bytes += tick.nbytes
             self._drop_oldest()
             known = np.flatnonzero(~missing)
