@@ -46,8 +46,9 @@ def send(
 ) -> Sending:
     """Send the proposal's order with the lots of `row`, which the caps let pass, if it may be sent.
 
-    What prices are held against is `fair_value`. An order that is denied is replaced as if every
-    row that sends it were not there: by nothing, or by a reduction where one is due.
+    The controls judge the order as it was asked for and, where the caps cut it, as it would be
+    sent. What prices are held against is `fair_value`. An order that is denied is replaced as if
+    every row that sends it were not there: by nothing, or by a reduction where one is due.
 
     Args:
         row, flaw: what was chosen, without a look at the order.
@@ -70,10 +71,7 @@ def send(
     if proposal.forced is not None and proposal.forced[row].any():
         words = REASONS["order_replaced"].format(order=order.name)
         return Sending(state, row, flaw, reasons=(Reason("order_replaced", "", words),))
-    order = replace(order, lots=float(trade[column]))
-    window, reasons = check_order(
-        state.orders,
-        order,
+    numbers = (
         market.now,
         fair_value(market, column),
         float(market.half_spread[column]),
@@ -82,6 +80,13 @@ def send(
         assessment.limits.orders,
         float(market.mid[column]),
     )
+    # A fat finger is one whatever the caps leave of it: first as asked, then as it would be sent.
+    reasons: tuple[Reason, ...] = ()
+    if float(order.lots) != trade[column]:
+        window, reasons = check_order(state.orders, order, *numbers)
+        order = replace(order, lots=float(trade[column]))
+    if not reasons:
+        window, reasons = check_order(state.orders, order, *numbers)
     state = replace(state, orders=window)
     if not reasons:
         return Sending(state, row, flaw, order)

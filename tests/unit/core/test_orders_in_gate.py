@@ -201,17 +201,20 @@ def test_a_rate_of_exchange_counts_in_an_orders_value() -> None:
 
 def test_an_order_that_a_cap_cuts_is_judged_and_counted_with_the_lots_left() -> None:
     """60 of 100 deltas are held: 40 of 50 shares remain."""
-    by = gate(max_volume=40, duplicate_seconds=5)
+    by = gate(max_volume=50, duplicate_seconds=5)
     decision = by.check_order(book(60.0), market(), buy(50, client_id="a7"))
     assert (decision.verdict, codes(decision)) == (Verdict.RESIZE, ["cap_exceeded"])
     assert decision.order == buy(40, client_id="a7")
     assert [message.lots for message in by.state.orders.messages] == [40.0]
     assert ask(by, buy(40)) == (Verdict.BLOCK, ["duplicate_order"])
-    # Cut, and too large all the same: both reasons, the cap's first.
-    assert ask(gate(max_volume=39), buy(50), spy=60.0) == (
-        Verdict.BLOCK,
-        ["cap_exceeded", "order_volume"],
-    )
+
+
+def test_an_order_too_large_as_asked_for_is_a_mistake_of_which_no_part_is_sent() -> None:
+    """40 of 50 shares remain, which would pass by themselves."""
+    by = gate(max_volume=49)
+    assert ask(by, buy(50), spy=60.0) == (Verdict.BLOCK, ["cap_exceeded", "order_volume"])
+    assert by.state.orders.messages == ()
+    assert ask(by, buy(40), spy=60.0) == (Verdict.ALLOW, [])
 
 
 def test_what_the_caps_stop_is_never_sent_and_no_message() -> None:
