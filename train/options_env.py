@@ -11,17 +11,12 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.error import ResetNeeded
 from numpy.typing import NDArray
+from riskenv.train.action_trades import ActionTrades
 from riskenv.train.book import NOTHING, Book, TradeReport
-from riskenv.train.contract_keys import underlying_of
 from riskenv.train.env_config import EnvConfig
-from riskenv.train.listing import (
-    DELTA,
-    GREEK_ROWS,
-    Listing,
-    MarketLike,
-    listing_for,
-)
-from riskenv.train.menu import CLOSING, Entry, closing_trades, hedge_shares
+from riskenv.train.listing import Listing, MarketLike, listing_for
+from riskenv.train.menu import Entry
+from riskenv.train.observation import OBSERVATION_BOUND, observation, observation_names
 from riskenv.train.slot_sizes import BoxSizes, MultiDiscreteSizes, SlotSizes
 
 from riskenv.config import ConfigError
@@ -34,8 +29,6 @@ if TYPE_CHECKING:
 
 Convention = Literal["discrete", "multidiscrete", "box"]
 CONVENTIONS: tuple[str, ...] = ("discrete", "multidiscrete", "box")
-
-OBSERVATION_BOUND = 20.0
 
 
 class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
@@ -124,9 +117,6 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
     def _set_spaces(self) -> None:
         tickers, slots = self._listing.market.underlyings, self._listing.slot_names()
         menu = self._listing.menu
-        self._whole_lots = (
-            self.convention != "discrete" or float(self.config.menu_lots).is_integer()
-        )
         self.slot_sizes: SlotSizes | None = None
         if self.convention == "discrete":
             self.action_names: tuple[str, ...] = tuple(entry.name for entry in menu)
@@ -137,22 +127,8 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
             closes = [f"{ticker} close" for ticker in tickers]
             self.action_names = (*slots, *tickers, *closes)
             self.action_space = self.slot_sizes.space
-        per_ticker = (
-            "shares",
-            "contracts off the slots",
-            "dollar delta over initial cash",
-            "dollar gamma over initial cash",
-            "theta, % of initial cash",
-            "vega, % of initial cash",
-        )
-        self.observation_names: tuple[str, ...] = (
-            *self._listing.feature_names,
-            "cash over initial cash",
-            "equity over initial cash",
-            "margin requirement over equity",
-            *(f"contracts in {name}" for name in slots),
-            *(f"{ticker} {name}" for name in per_ticker for ticker in tickers),
-        )
+        self._actions = ActionTrades(self.config, menu, self.slot_sizes)
+        self.observation_names: tuple[str, ...] = observation_names(self._listing)
         bound, size = OBSERVATION_BOUND, len(self.observation_names)
         self.observation_space = spaces.Box(-bound, bound, (size,), np.float32)
 
@@ -179,7 +155,7 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         self._costs = 0.0
         self._margin_call = False
         self._done = False
-        return self._observe(book), self._info(book)
+        return observation(self._listing, self.config, book), self._info(book)
 
     def _start_day(self, options: dict[str, Any]) -> int:
         unknown = set(options) - {"start"}
@@ -211,9 +187,9 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         if self._done:
             raise ResetNeeded("no episode is running; call reset() first")
         book = self._book
-        trades = self._trades(action)
+        trades = self._actions.trades(self._book, action)
         day, keys, before, equity = book.day, book.keys, book.quantity, book.equity
-        costs = book.trade(trades, self._whole_lots)
+        costs = book.trade(trades, self._actions.whole_lots)
         after = book.quantity
         settled = book.advance()
         liquidated = NOTHING
@@ -227,7 +203,13 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         truncated = book.day >= self._end
         self._done = terminated or truncated
         reward = (book.equity - equity) / self.config.initial_cash * self.config.reward_scale
-        return self._observe(book), float(reward), terminated, truncated, self._info(book)
+        return (
+            observation(self._listing, self.config, book),
+            float(reward),
+            terminated,
+            truncated,
+            self._info(book),
+        )
 
     # ------------------------------------------------------------------ the read side
 
@@ -284,7 +266,7 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
 
     def preview(self, action: Any) -> NDArray[np.float64]:
         """(n,) the exact trades of an action, in the order of `table`; changes nothing."""
-        return self._trades(action)
+        return self._actions.trades(self._book, action)
 
     def preview_all(self) -> NDArray[np.float64]:
         """(A, n) the trades of every menu row; changes nothing.
@@ -294,14 +276,7 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """
         if self.convention != "discrete":
             raise TypeError("preview_all: only the 'discrete' convention has a list of actions")
-        book = self._book
-        trades = np.zeros((len(self.menu), len(book.keys)))
-        trades[:, book.listed_rows] = self.config.menu_lots * book.sheet.unit_menu
-        closing = {fraction: self._closing(book, fraction) for fraction in CLOSING.values()}
-        for row, entry in enumerate(self.menu):
-            if not entry.is_static:
-                self._fill_dynamic(trades[row], book, entry, closing)
-        return trades
+        return self._actions.every_row(self._book)
 
     @property
     def last_trade(self) -> TradeReport:
@@ -329,99 +304,13 @@ class OptionsTradingEnv(gymnasium.Env[NDArray[np.float32], Any]):
         """How the risk layer reads and drives this env."""
         from riskenv.train.adapter import OptionsEnvAdapter
 
-        return OptionsEnvAdapter(whole_lots=self._whole_lots)
-
-    # ------------------------------------------------------------------ actions to trades
+        return OptionsEnvAdapter(whole_lots=self._actions.whole_lots)
 
     @property
     def _book(self) -> Book:
         if self._episode is None:
             raise ResetNeeded("nothing to read yet; call reset() first")
         return self._episode
-
-    def _trades(self, action: Any) -> NDArray[np.float64]:
-        """(n,) the trades of an action: the one place that gives an action its meaning."""
-        book = self._book
-        if self.slot_sizes is not None:
-            return self._slot_trades(book, *self.slot_sizes.sizes(action))
-        row = int(action)
-        if not 0 <= row < len(self.menu) or row != action:
-            raise ValueError(
-                f"action: got {action!r}; allowed: a whole number from 0 to {len(self.menu) - 1}"
-            )
-        entry = self.menu[row]
-        trades = np.zeros(len(book.keys))
-        if entry.is_static:
-            trades[book.listed_rows] = self.config.menu_lots * book.sheet.unit_menu[row]
-            return trades
-        fraction = CLOSING.get(entry.kind)
-        closing = {} if fraction is None else {fraction: self._closing(book, fraction)}
-        self._fill_dynamic(trades, book, entry, closing)
-        return trades
-
-    def _closing(self, book: Book, fraction: float) -> NDArray[np.float64]:
-        """(n,) the trades that close a fraction of every position."""
-        trades = closing_trades(book.quantity, fraction, self._whole_lots)
-        if not self._whole_lots:  # shares are whole even where lots are not
-            shares = book.underlying_rows
-            trades[shares] = closing_trades(book.quantity[shares], fraction, True)
-        return trades
-
-    @staticmethod
-    def _fill_dynamic(
-        trades: NDArray[np.float64],
-        book: Book,
-        entry: Entry,
-        closing: Mapping[float, NDArray[np.float64]],
-    ) -> None:
-        """Put the trades of a row that depends on what is held into zeros."""
-        block = slice(None) if entry.underlying < 0 else book.block(entry.underlying)
-        fraction = CLOSING.get(entry.kind)
-        if fraction is not None:
-            trades[block] = closing[fraction][block]
-        else:
-            delta = float((book.quantity[block] * book.quotes[DELTA, block]).sum())
-            trades[block.start] = hedge_shares(delta)
-
-    def _slot_trades(
-        self,
-        book: Book,
-        lots: NDArray[np.float64],
-        shares: NDArray[np.float64],
-        fraction: NDArray[np.float64],
-    ) -> NDArray[np.float64]:
-        # Two slots may be one contract: their lots add.
-        trades: NDArray[np.float64] = np.bincount(
-            book.slot_rows, weights=lots, minlength=len(book.keys)
-        ).astype(np.float64, copy=False)
-        trades[book.underlying_rows] += shares
-        if fraction.any():
-            by_row = fraction[underlying_of(book.keys)]
-            trades = trades + closing_trades(book.quantity, by_row, True)
-        return trades + 0.0  # -0.0 becomes 0.0: equal trades, equal bytes
-
-    # ------------------------------------------------------------------ what the agent sees
-
-    def _observe(self, book: Book) -> NDArray[np.float32]:
-        config, quantity, starts = self.config, book.quantity, book.underlying_rows
-        cash = config.initial_cash
-        off = np.abs(quantity)
-        off[book.listed_rows] = 0.0
-        greeks = np.add.reduceat(book.quotes[GREEK_ROWS] * quantity, starts, axis=1) / cash
-        greeks[2:] *= 100.0
-        use = book.requirement / book.equity if book.equity > 0.0 else OBSERVATION_BOUND
-        observation = np.concatenate(
-            (
-                self._listing.features[book.day],
-                (book.cash / cash, book.equity / cash, use),
-                quantity[book.slot_rows] / config.observation_lots,
-                quantity[starts] / config.observation_shares,
-                np.add.reduceat(off, starts) / config.observation_lots,
-                greeks.ravel(),
-            )
-        )
-        bound = OBSERVATION_BOUND
-        return np.minimum(np.maximum(observation, -bound), bound).astype(np.float32)
 
     def _info(self, book: Book) -> dict[str, Any]:
         """Numbers of this close: `date` is yyyymmdd, the rest is in currency; flags are 0 or 1."""
