@@ -15,6 +15,10 @@ class Finding:
         code: its stable name.
         words: what was seen, and what would be right.
         problem: whether the layer's promises do not hold with it; False for a remark.
+
+    Example:
+        >>> str(Finding("menu", "row 0 trades", problem=False))
+        'note menu: row 0 trades'
     """
 
     code: str
@@ -39,6 +43,19 @@ class ConformanceReport:
         findings: problems and remarks.
         joint, joint_unchanged: combinations of choices that a mask of slots offered together, and
             how many of them were done unchanged.
+
+    Example:
+        >>> report = ConformanceReport(
+        ...     Protection.ENCODE, steps=4, previewed=4, matched=3, declared=0,
+        ...     by_action={0: (2, 2), 1: (1, 2)}, findings=(Finding("fill", "half was filled"),),
+        ... )
+        >>> report.share_matched, [finding.code for finding in report.problems]
+        (0.75, ['fill'])
+        >>> print("\\n".join(str(report).splitlines()[1:]))
+        preview matched: 75.0% of 4 actions
+          action 1: 1 of 2
+        PROBLEM fill: half was filled
+        1 problems
     """
 
     protection: Protection
