@@ -80,6 +80,13 @@ class Config(BaseModel):
         _make_scalars_strict(schema := handler(source))
         return schema
 
+    def __eq__(self, other: object) -> bool:
+        # By fields alone: pydantic also compares what a model has computed from them and kept, and
+        # arrays among that raise instead.
+        if type(other) is not type(self):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in type(self).model_fields)
+
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """A copy with some fields replaced, validated like any other configuration.
 

@@ -38,21 +38,20 @@ from riskenv.factor_history import FactorHistory
 from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, UnknownDays
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
-from riskenv.measures import GAP, HORIZONS, INDEX, STRESS, TAIL
+from riskenv.measures import GAP, INDEX, STRESS, TAIL
 from riskenv.order_decision import send
 from riskenv.portfolio import Portfolio
-from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.projection import Proposal
 from riskenv.proxies import with_proxies
 from riskenv.reduction import ReductionPlan
-from riskenv.risk_contributions import risk_contributions
 from riskenv.risk_matrices import MatrixCache
+from riskenv.risk_report import risk_report, var_report
 from riskenv.scenario_set import book_tails, refuse_missing_factors, scenario_set
 from riskenv.scenarios import ScenarioSet
 from riskenv.selection import allowed_rows, evaluate, replacement
 from riskenv.sessions import Sessions
 from riskenv.tails import BookTails
-from riskenv.var_calculator import VarReport, recorded_var
+from riskenv.var_calculator import VarReport
 from riskenv.var_config import VarConfig
 
 FloatArray = NDArray[np.float64]
@@ -430,85 +429,27 @@ class PortfolioRiskManager:
 
     # -- reports --------------------------------------------------------------------------------
 
+    def _scenarios(self, market: Market) -> ScenarioSet | None:
+        return self._cache.scenarios(market.now, self._implied(market)[0])
+
     def var_report(self, a: Assessment, recorded_pnl: ArrayLike | None = None) -> VarReport:
-        """VaR of the held book against its limits (before any event tightening).
-
-        Args:
-            recorded_pnl: (N,) recorded P&L of the portfolio a session, oldest first; its VaR is
-                reported beside that of the book, and the status is that of the worse.
-        """
+        """VaR of the held book against its limits: `riskenv.risk_report.var_report`."""
         require(Assessment, assessment=a)
-        var = a.before[[INDEX[f"var_{h}d"] for h in HORIZONS]]
-        es = a.before[[INDEX[f"es_{h}d"] for h in HORIZONS]]
-        stress = a.before[[INDEX[name] for name in STRESS]]
-        limit = -self.limits.bounds(a.equity)[0][[INDEX[f"var_{h}d"] for h in HORIZONS]]
-        p = self.var.tail_probability
-        recorded = None
-        if recorded_pnl is not None:
-            recorded = recorded_var(recorded_pnl, p, self.var.window, self.var.min_scenarios)
-        return VarReport(
-            var, es, limit, self.limits.warn, p, a.day_loss, stress, self._worst_stress(a),
-            recorded, risk_contributions(a) if a.has_tails else None,
-        )  # fmt: skip
-
-    def _worst_stress(self, a: Assessment) -> str | None:
-        """The name of the stress scenario in which the book loses most; None where none does."""
-        scenarios = self._cache.scenarios(a.market.now, self._implied(a.market)[0])
-        pnl = a.base_pnl[a.tails.stress[0] :]
-        if scenarios is None or not len(pnl) or not pnl.min() < 0.0:
-            return None
-        return scenarios.stress[int(pnl.argmin())]
+        return var_report(self.limits, self.var, self._scenarios(a.market), a, recorded_pnl)
 
     def report(self, a: Assessment, recorded_pnl: ArrayLike | None = None) -> dict[str, Any]:
-        """The four systems' output: "greeks", "var", "events", and the rung. JSON-ready.
-
-        Under "var", "contributions" say which positions it comes from, by horizon
-        (`riskenv.risk_contributions`).
+        """The four systems' output: "greeks", "var", "events", and the rung; JSON-ready:
+        `riskenv.risk_report.risk_report`.
 
         Args:
-            recorded_pnl: as of `var_report`.
+            recorded_pnl: as of `riskenv.risk_report.var_report`.
         """
         require(Assessment, assessment=a)
-        gap = INDEX["gap_loss"]
-        held = a.table.underlying_index[a.portfolio.quantity != 0.0]
-        gap_pnl = a.base_pnl[a.tails.blocks[-2] : a.tails.blocks[-1]]
-        return {
-            "greeks": aggregate_greeks(a.portfolio, a.market).to_dict(),
-            "var": self.var_report(a, recorded_pnl).to_dict(),
-            "events": self.monitor.report(
-                a.market.now,
-                # The worst that it may be, whatever working orders fill.
-                float(a.interval[0, gap]),
-                float(-a.low[gap]),
-                self.limits.warn,
-                self.limits.extreme,
-                gap_pnl,
-                self._delta_hedges(a),
-                a.table.underlyings,
-                tuple(a.table.underlyings[u] for u in np.unique(held)),
-                a.orders_to_cancel,
-                a.assignment_risks,
-                self._implied(a.market)[1],
-            ),
-            "rung": a.rung.name,
-        }
-
-    def _delta_hedges(self, a: Assessment) -> list[FloatArray]:
-        """Per ticker: P&L under each jump of selling the ticker's whole delta in shares."""
-        scenarios = self._cache.scenarios(a.market.now, self._implied(a.market)[0])
-        if scenarios is None:
-            return []
-        hedges = []
-        table = a.table
-        for u, ticker in enumerate(table.underlyings):
-            delta = np.empty(1)
-            held = np.where(table.underlying_index == u, a.portfolio.quantity, 0.0)
-            book_sums(held, a.matrices.X, a.matrices.rows, delta)
-            if held.any() and ticker in scenarios.underlyings:
-                row = scenarios.underlyings.index(ticker)
-                factor = scenarios.spot_factor[row, slice(*a.tails.blocks[-2:])]
-                hedges.append(-delta[0] * a.market.spot[u] * (factor - 1.0))
-        return hedges
+        cautions = self._implied(a.market)[1]
+        scenarios = self._scenarios(a.market)
+        return risk_report(
+            self.limits, self.var, self.monitor, scenarios, cautions, a, recorded_pnl
+        )
 
 
 def _rebuild(  # type: ignore[no-untyped-def]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import datetime
+import pickle
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
@@ -333,3 +336,27 @@ def test_merge_keys_work_and_the_explicit_key_wins(tmp_path: Path) -> None:
     )
     several = load_config(Policy, yaml_file(tmp_path, text)).several
     assert several == (Cap(limit=4, warn=0.5), Cap(limit=3, warn=0.5))
+
+
+class Ages(Config):
+    seconds: float
+    of: dict[str, int] = {}
+
+    @cached_property
+    def array(self) -> np.ndarray:
+        return np.array([self.seconds, 1.0])
+
+
+class Other(Ages):
+    pass
+
+
+def test_what_a_configuration_has_computed_and_kept_is_no_part_of_its_value() -> None:
+    one, same = Ages(seconds=5.0), Ages(seconds=5.0)
+    assert one.array is not same.array
+    assert one == same
+    assert one != Ages(seconds=6.0)
+    assert one != Ages(seconds=5.0, of={"a": 1})
+    assert one != Other(seconds=5.0)
+    assert one != 5.0
+    assert pickle.loads(pickle.dumps(one)) == one

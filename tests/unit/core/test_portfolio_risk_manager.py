@@ -97,6 +97,16 @@ def test_a_pickled_manager_decides_alike() -> None:
     assert len(bytes_) == 1
 
 
+def test_equal_limits_are_the_same_limits_however_often_both_were_used() -> None:
+    w = long_shares(90.0, caps=Caps(delta=100.0))
+    state, a = w.assess()
+    other = pickle.loads(pickle.dumps(w.manager))
+    other.assess(w.state, w.portfolio, replace(w.market, rules=other.limits.quotes))
+    proposal = Proposal(np.eye(len(w.table))[:1] * 20.0)
+    decisions = [m.decide(state, a, proposal)[1].to_bytes() for m in (w.manager, other)]
+    assert decisions[0] == decisions[1]
+
+
 @pytest.mark.parametrize(
     "change",
     [{"caps": Caps(delta=101.0)}, {"warn": 0.7}, {"extreme": 1.3}, {"release": 0.95},
