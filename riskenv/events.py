@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Literal
+
+import numpy as np
 
 Importance = Literal["low", "medium", "high"]
 Confidence = Literal["confirmed", "estimated", "unknown"]
@@ -14,11 +17,17 @@ _WORDS = {
     "confidence": ("confirmed", "estimated", "unknown"),
     "placement": ("before_open", "after_close", ""),
 }
+_TEXTS = ("event_type", "symbol", "source", "sector")
+_INT64 = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     """A scheduled event. It touches one underlying, one sector or the whole market.
+
+    NumPy integers, booleans and texts are taken and kept as Python's own, so that an event goes
+    through JSON wherever its row came from. A time that is a float is refused: today's nanoseconds
+    are more than its 53 bits hold, and NaN is after nothing.
 
     Attributes:
         event_type: "fomc", "cpi", "nfp", "earnings", ... (lower case).
@@ -37,8 +46,9 @@ class Event:
             Reading it later than that is hindsight; not reading it at all is only cautious.
 
     Raises:
-        ValueError: an empty or upper-case type, a word that is none of those above, both a symbol
-            and a sector, known_at after time, or withdrawn_at outside [known_at, time].
+        ValueError: a value of another kind than its attribute, an empty or upper-case type, a word
+            that is none of those above, both a symbol and a sector, known_at after time, or
+            withdrawn_at outside [known_at, time].
 
     Example:
         >>> moved = Event("cpi", time=30, known_at=10, withdrawn_at=20)
@@ -63,6 +73,18 @@ class Event:
     withdrawn_at: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("time", "known_at"):
+            object.__setattr__(self, name, _nanoseconds(name, getattr(self, name)))
+        if self.withdrawn_at is not None:
+            withdrawn = _nanoseconds("withdrawn_at", self.withdrawn_at)
+            object.__setattr__(self, "withdrawn_at", withdrawn)
+        for name in _TEXTS:
+            object.__setattr__(self, name, _text(name, getattr(self, name)))
+        if not isinstance(self.known_at_assumed, bool | np.bool_):
+            raise ValueError(
+                f"known_at_assumed: got {self.known_at_assumed!r}; allowed: True, False"
+            )
+        object.__setattr__(self, "known_at_assumed", bool(self.known_at_assumed))
         if not self.event_type or self.event_type != self.event_type.lower():
             raise ValueError(f"event_type: got {self.event_type!r}; allowed: a lower-case name")
         if self.known_at > self.time:
@@ -73,6 +95,7 @@ class Event:
             if getattr(self, name) not in words:
                 allowed = ", ".join(map(repr, words))
                 raise ValueError(f"{name}: got {getattr(self, name)!r}; allowed: {allowed}")
+            object.__setattr__(self, name, str(getattr(self, name)))
         if self.symbol and self.sector:
             raise ValueError(
                 f"symbol, sector: got {self.symbol!r}, {self.sector!r}; allowed: one of them"
@@ -104,3 +127,17 @@ class Event:
             self.withdrawn_at is not None,
             self.withdrawn_at or 0,
         )
+
+
+def _nanoseconds(name: str, value: object) -> int:
+    if isinstance(value, Integral) and not isinstance(value, bool):
+        whole = int(value)
+        if _INT64.min <= whole <= _INT64.max:
+            return whole
+    raise ValueError(f"{name}: got {value!r}; allowed: a whole number of nanoseconds (int64)")
+
+
+def _text(name: str, value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: got {value!r}; allowed: a text")
+    return str(value)

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from riskenv.events import Event
@@ -35,6 +36,24 @@ def test_an_event_survives_json() -> None:
     assert Event(**json.loads(json.dumps(asdict(event)))) == event
 
 
+def test_an_event_of_numpy_values_is_the_event_of_pythons_own() -> None:
+    given = Event(
+        np.str_("cpi"),
+        np.int64(30),
+        np.int32(10),
+        symbol=np.str_("SPY"),
+        known_at_assumed=np.bool_(True),  # type: ignore[arg-type]
+        importance=np.str_("low"),  # type: ignore[arg-type]
+        withdrawn_at=np.uint64(20),
+    )
+    own = Event(
+        "cpi", 30, 10, symbol="SPY", known_at_assumed=True, importance="low", withdrawn_at=20
+    )
+    assert given == own
+    assert [type(v) for v in asdict(given).values()] == [type(v) for v in asdict(own).values()]
+    assert Event(**json.loads(json.dumps(asdict(given)))) == own
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -45,6 +64,15 @@ def test_an_event_survives_json() -> None:
         ({"withdrawn_at": 31}, "withdrawn_at: got 31"),
         ({"withdrawn_at": 9}, "withdrawn_at: got 9"),
         ({"known_at": 31}, "known_at: got 31"),
+        ({"time": 30.0}, "time: got 30.0; allowed: a whole number of nanoseconds"),
+        ({"time": np.float64("nan")}, r"time: got np.float64\(nan\)"),  # is before nothing
+        ({"known_at": "10"}, "known_at: got '10'"),
+        ({"time": True, "known_at": 0}, "time: got True"),
+        ({"time": 2**63}, "time: got 9223372036854775808"),
+        ({"withdrawn_at": 20.0}, "withdrawn_at: got 20.0"),
+        ({"known_at_assumed": float("nan")}, "known_at_assumed: got nan; allowed: True, False"),
+        ({"symbol": float("nan")}, "symbol: got nan; allowed: a text"),  # pandas' empty cell
+        ({"event_type": 7}, "event_type: got 7; allowed: a text"),
     ],
 )
 def test_what_means_nothing_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -233,3 +233,15 @@ def test_a_saved_table_is_the_same_file_twice(tmp_path):
     assert one["sha256"] == two["sha256"]
     assert Path(one["path"]).read_bytes() == Path(two["path"]).read_bytes()
     assert np.array_equal(list(one), ["path", "sha256"])
+
+
+def test_events_of_numpy_times_go_through_a_spec_and_a_file(make_bare, tmp_path):
+    columns = np.array([[10, 30], [20, 40]], dtype=np.int64)
+    calendar = tuple(Event("fomc", time, known_at) for known_at, time in columns)
+    reference = save_table(calendar, tmp_path / "events.json")
+    for events in (calendar, reference):
+        env = RiskConstrainedEnv(
+            make_bare("discrete"), load_config(RiskLimits, {"caps": CAPS}), events=events
+        )
+        again = through_json(env.spec)
+        assert events_of(again.spec.additional_wrappers[-1].kwargs["events"]) == calendar
