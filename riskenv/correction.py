@@ -269,20 +269,28 @@ def _verified(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
     """A plan as the trust kernel sees it: what it does not confirm is not resolved.
 
     The search works on points and on slopes; an interval, a hedge's size, working orders and the
-    sums of strategies are known to the kernel alone.
+    sums of strategies are known to the kernel alone. What it does not let pass is no plan.
     """
     plan = _plan(a, shares, _hedges(a), _protection(a))
     if not _holds(a, plan, shares):
         bare = _plan(a, shares, [], [])  # with positions alone
-        plan = bare if _holds(a, bare, shares) else plan
+        if _holds(a, bare, shares) or not _passes(a, plan.total[None, :]):
+            plan = bare
+    if not _passes(a, plan.total[None, :]):
+        plan = _plan(a, shares, [], [], movable=False)
     steps = plan.trades
-    if len(steps) and not evaluate(a, np.cumsum(steps, axis=0)).admissible.all():
+    if not _passes(a, np.cumsum(steps, axis=0)):
         steps = plan.total[None, :]  # no order of its legs passes: all at once
     resolved = plan.resolved and _holds(a, plan, shares)
     return replace(
         plan, trades=steps, resolved=resolved, reason="" if resolved else UNRESOLVED,
         bound=plan.bound if resolved else float("nan"),
     )  # fmt: skip
+
+
+def _passes(a: Assessment, trades: FloatArray) -> bool:
+    """Whether the kernel lets each of (A, n) trades pass, of which there may be none."""
+    return not len(trades) or bool(evaluate(a, trades).admissible.all())
 
 
 def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float]) -> bool:
@@ -301,9 +309,14 @@ def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float]) -> b
 
 
 def _plan(
-    a: Assessment, shares: Mapping[str, float], hedges: list[int], buys: list[int]
+    a: Assessment,
+    shares: Mapping[str, float],
+    hedges: list[int],
+    buys: list[int],
+    movable: bool = True,
 ) -> ReductionPlan:
-    """A plan in the terms that the manager's choice is judged in, so that what it finds passes."""
+    """A plan in the terms that the manager's choice is judged in, so that what it finds passes;
+    where nothing is movable, what is left undone."""
     table, rows, limits = a.table, a.rows, a.limits
     held = a.portfolio.quantity
     looked_at = a.capped | np.isin(a.names, list(shares))
@@ -351,13 +364,15 @@ def _plan(
                 reach_low[k] = before[k]
     end = a.tails.blocks[-1]
     pnl = np.ascontiguousarray(a.matrices.P[:, :end][a.matrices.rows]) if a.has_tails else None
+    cost = lot_cost(a.market, limits.correction)
     return plan_reduction(
         held, exposures, pnl, before=before, base_pnl=a.base_pnl[:end], low=reach_low,
         high=reach_high, target_low=target_low, target_high=target_high,
-        cost=lot_cost(a.market, limits.correction), kind=table.kind,
+        cost=cost if movable else np.full_like(cost, np.inf), kind=table.kind,
         ticker=table.underlying_index, expiry=table.expiry, multiplier=table.multiplier,
         blocks=a.tails.blocks, counts=a.tails.counts, tail_probability=a.tails.p,
         hedges=hedges, buys=buys, least=a.least,
+        orders=a.portfolio.working is not None,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ class Book(NamedTuple):
 
     scale: (M,) how far each measure is outside its target, 0 = inside (it must stay there), NaN =
         Unknown or no target. least: (n,) lots to be traded at least. uncovered: (n,) of the book.
+    orders: whether any order works: what it may fill is left when every position is closed.
     """
 
     quantity: FloatArray
@@ -47,6 +48,7 @@ class Book(NamedTuple):
     expiry: IntArray
     multiplier: FloatArray
     uncovered: FloatArray
+    orders: bool
 
 
 class Rows(NamedTuple):
@@ -130,7 +132,7 @@ def judge(book, trades, after, allowed, violation):  # type: ignore[no-untyped-d
     )  # fmt: skip
     shrinking_points(book.quantity, book.kind, book.ticker, trades, empty, shrinks)
     for a in range(count):
-        if not empty[a] and (trades[a] == -book.quantity).all():
+        if not book.orders and not empty[a] and (trades[a] == -book.quantity).all():
             shrinks[a] = True
             after[a] = 0.0  # exactly nothing is left, whatever the sums leave as a residue
     admissible_points(

@@ -165,6 +165,7 @@ def plan_reduction(
     hedges: Sequence[int] = (),
     buys: Sequence[int] = (),
     least: ArrayLike | None = None,
+    orders: bool = False,
     budget: int = BUDGET,
 ) -> ReductionPlan:
     """The cheapest whole-lot trade that ends inside every target, cut into admissible steps.
@@ -187,6 +188,8 @@ def plan_reduction(
         blocks, counts, tail_probability: of the scenarios, as in `riskenv.admissibility.measure`.
         hedges: rows that may be traded in any direction; buys: rows that may also be bought.
         least: (n,) lots of positions to close at least (`size_reduction`).
+        orders: whether `before` and `base_pnl` count working orders, whose fills would be left
+            when every position is closed.
         budget: nodes of the search; it is exhaustive where that suffices.
 
     Raises:
@@ -235,6 +238,7 @@ def plan_reduction(
         expiry=until,
         multiplier=units,
         uncovered=np.zeros(0),
+        orders=orders,
     )
     _check(book, price)
     book = book._replace(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from riskenv import FactorHistory, Market, VarConfig
+from riskenv import FactorHistory, Market, Portfolio, VarConfig
 
 from .worlds import DAY, YEAR, prices
 
@@ -19,6 +19,9 @@ MEASURES = (
     "rho", "vanna", "volga", "charm", "beta_delta",
     "var_1d", "es_1d", "var_3d", "es_3d", "var_5d", "es_5d", "gap_loss",
 )  # fmt: skip
+
+SUMS = MEASURES[:11]
+SIZES = ("gross_delta", "gross_dollar_delta", "notional", "contracts", "margin")
 
 
 def exposures(market: Market) -> NDArray[np.float64]:
@@ -49,6 +52,20 @@ def exposures(market: Market) -> NDArray[np.float64]:
     out[~option, 0], out[~option, 1] = 1.0, spot[~option]
     out[~option, -1] = (spot * beta)[~option] / market.index_spot
     return out * table.multiplier[:, None]
+
+
+def sizes(market: Market, X: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(2, n, 5) of one contract held long, then short; margins of Cboe Rule 10.3 and Reg T."""
+    table = market.table
+    spot, option = market.spot[table.underlying_index], table.kind != 0
+    out_of_money = np.maximum(table.kind * (table.strike - spot), 0.0)
+    least = 0.1 * np.where(table.kind > 0, spot, table.strike)
+    short = (market.bid + market.ask) / 2.0 + np.maximum(0.2 * spot - out_of_money, least)
+    margins = [np.where(option, x, 0.5 * spot) * table.multiplier for x in (0.0 * spot, short)]
+    delta, dollars = np.abs(X[:, 0]), np.abs(X[:, 1])
+    return np.stack(
+        [np.stack([delta, dollars, table.multiplier * spot, option, m], axis=1) for m in margins]
+    )
 
 
 def scenario_pnl(
@@ -118,7 +135,8 @@ class Oracle:
         var: VarConfig,
         jumps: list[tuple[str, float, float]] | None = None,
     ) -> None:
-        self.X = exposures(market)
+        self.market, self.X = market, exposures(market)
+        self.sizes = sizes(market, self.X)
         self.blocks = scenario_pnl(market, history, var, jumps or [])
         self.p = var.tail_probability
 
@@ -129,10 +147,55 @@ class Oracle:
         values.append(min([0.0, *(quantity @ self.blocks[3])]))
         return dict(zip(MEASURES, map(float, values), strict=True))
 
+    def equity(self, book: Portfolio) -> float:
+        price = (self.market.bid + self.market.ask) / 2.0
+        return float(book.cash + book.quantity @ (price * self.market.table.multiplier))
+
+    def scopes(self, book: Portfolio) -> dict[str, tuple[NDArray[np.bool_], NDArray[np.float64]]]:
+        """Of each ticker, bucket of expiries and strategy: its instruments, its positions."""
+        table = self.market.table
+        days = np.where(table.kind == 0, np.inf, (table.expiry - self.market.now) / DAY)
+        members = {t: table.underlying_index == u for u, t in enumerate(table.underlyings)}
+        members |= {"1-7d": days <= 7.0, "7-30d": (days > 7.0) & (days <= 30.0)}
+        parts = {name: (member, book.quantity) for name, member in members.items()}
+        every = np.ones(len(table), dtype=bool)
+        return parts | {tag: (every, part) for tag, part in book.strategies.items()}
+
+    def ends(
+        self, book: Portfolio, trades: NDArray[np.float64] | float = 0.0, strategy: str = ""
+    ) -> dict[str, tuple[float, float]]:
+        """Lowest and highest of each measure, whole and by scope ("vega[A]"), with the trades done
+        for a strategy and whatever part of each working order that is worst."""
+        out: dict[str, tuple[float, float]] = {}
+        everything = (np.ones(len(book.quantity), dtype=bool), book.quantity)
+        for scope, (member, part) in {"": everything, **self.scopes(book)}.items():
+            moves = scope not in book.strategies or scope == strategy
+            held = np.where(member, part + (trades if moves else 0.0), 0.0)
+            orders = np.where(member, book.orders, 0.0)
+            fills, mark = orders @ self.X, f"[{scope}]" if scope else ""
+            low = held @ self.X + np.minimum(fills, 0.0).sum(axis=0)
+            high = held @ self.X + np.maximum(fills, 0.0).sum(axis=0)
+            size = sum(
+                np.maximum(side * lots, 0.0) @ weight
+                for lots in (held, *orders)
+                for side, weight in zip((1.0, -1.0), self.sizes, strict=True)
+            )
+            names = [f"{name}{mark}" for name in (*SUMS, *SIZES)]
+            ranges = zip(np.append(low, size), np.append(high, size), strict=True)
+            out |= dict(zip(names, ranges, strict=True))
+        worst = [
+            (book.quantity + trades) @ block + np.minimum(book.orders @ block, 0.0).sum(axis=0)
+            for block in self.blocks
+        ]
+        tails = [x for pnl in worst[:3] for x in tail(pnl, self.p)]
+        tails.append(min([0.0, *worst[3]]))
+        return out | {n: (x, x) for n, x in zip(MEASURES[11:], tails, strict=True)}
+
     def scale(self, *books: NDArray[np.float64]) -> dict[str, float]:
         """How large the terms are that were added up: what rounding is relative to."""
         gross = np.sum([np.abs(book) for book in books], axis=0)
         linear = gross @ np.abs(self.X)
         worst = [float((gross @ np.abs(b)).max(initial=0.0)) for b in self.blocks]
         tails = [w for w in worst[:3] for _ in range(2)]
-        return dict(zip(MEASURES, [*map(float, linear), *tails, worst[3]], strict=True))
+        of = dict(zip(MEASURES, [*map(float, linear), *tails, worst[3]], strict=True))
+        return of | dict(zip(SIZES, map(float, gross @ self.sizes.max(axis=0)), strict=True))

@@ -70,21 +70,21 @@ def check_unknown_is_never_entered(case: Case, kind, at: int, seed: int) -> None
 
 
 @FAST
-@given(cases(), st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 10_000))
+@given(cases(plain=True), st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 10_000))
 def test_an_unknown_instrument_is_never_entered(case, kind, at, seed) -> None:
     check_unknown_is_never_entered(case, kind, at, seed)
 
 
 @pytest.mark.slow
 @SLOW
-@given(cases(), st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 10_000))
+@given(cases(plain=True), st.sampled_from(KINDS), st.integers(0, 9), st.integers(0, 10_000))
 def test_an_unknown_instrument_is_never_entered_in_ten_thousand(case, kind, at, seed) -> None:
     check_unknown_is_never_entered(case, kind, at, seed)
 
 
 @FAST
 @given(
-    cases(),
+    cases(plain=True),
     st.sampled_from([NAN, INF, -INF, 1e308, -1e308]),
     st.integers(0, 9),
     st.integers(0, 9),
@@ -126,7 +126,7 @@ def test_a_trade_that_is_not_finite_is_blocked_whatever_is_capped(caps, bad, wit
 
 
 @FAST
-@given(cases(), st.sampled_from(KINDS), st.integers(0, 9))
+@given(cases(plain=True), st.sampled_from(KINDS), st.integers(0, 9))
 def test_doing_nothing_is_always_admissible(case, kind, at) -> None:
     w, _ = spoiled(case.world, *kind, at)
     state, a = w.assess()
@@ -140,7 +140,7 @@ def test_doing_nothing_is_always_admissible(case, kind, at) -> None:
 
 
 @FAST
-@given(cases(), st.sampled_from(KINDS[:-3]), st.integers(0, 9), st.integers(0, 10_000))
+@given(cases(plain=True), st.sampled_from(KINDS[:-3]), st.integers(0, 9), st.integers(0, 10_000))
 def test_garbage_in_what_nobody_holds_or_trades_taints_nothing(case, kind, at, seed) -> None:
     w, touched = spoiled(case.world, *kind, at)
     book = np.where(touched, 0.0, w.portfolio.quantity)

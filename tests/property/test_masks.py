@@ -55,7 +55,7 @@ def test_a_mask_is_what_decide_would_do_unchanged(
     assert max(state.rung, a.rung) >= rung
     unchanged, verdicts = [], []
     for asked in range(len(rows)):
-        d = w.manager.decide(state, a, Proposal(rows, asked, part))[1]
+        d = w.manager.decide(state, a, Proposal(rows, asked, part, case.strategy))[1]
         unchanged.append(d.row == asked)
         assert (d.trades == rows[d.row]).all()
         verdicts.append(d.verdict)
@@ -63,7 +63,7 @@ def test_a_mask_is_what_decide_would_do_unchanged(
         if d.verdict is Verdict.ALLOW:
             assert d.row == asked
     for asked in (0, len(rows) - 1):
-        mask = w.manager.mask(a, Proposal(rows, asked, part), state)
+        mask = w.manager.mask(a, Proposal(rows, asked, part, case.strategy), state)
         assert mask.any()
         assert mask.tolist() == unchanged
         allowed = [verdict is Verdict.ALLOW for verdict in verdicts]

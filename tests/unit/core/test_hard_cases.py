@@ -146,3 +146,21 @@ def test_a_box_bounds_every_trade_that_stands_in_for_a_request() -> None:
 def test_limits_that_say_the_same_have_one_digest() -> None:
     ones = [RiskLimits(caps=Caps(delta=x)).digest for x in (1.0, 1, 2.0)]
     assert ones[0] == ones[1] != ones[2]
+
+
+def test_a_book_whose_orders_work_is_not_empty_when_its_positions_are_closed() -> None:
+    """Short 100 and 300 to be bought: between -100 and 200. Closing makes it 0 to 300."""
+    g = gate(caps=Caps(delta=150.0))
+    plan = g.reduction_plan(book(-100.0, 0.0, working=[{SPY: 300.0}]), market())
+    assert (plan.total.tolist(), plan.resolved) == ([0.0, 0.0], False)
+
+
+def test_a_plan_that_cannot_do_all_does_nothing_that_may_not_be_done() -> None:
+    """No plan moves a strategy's sums; a short sale of QQQ, though cheap, would break its cap."""
+    g = gate(
+        caps=Caps(dollar_delta=10_000.0), correction=CorrectionRule(hedges="underlyings"),
+        by_underlying={"QQQ": ScopeCaps(gross_delta=5.0)},
+        by_strategy={"wheel": ScopeCaps(gross_delta=1.0)},
+    )  # fmt: skip
+    plan = g.reduction_plan(book(0.0, 60.0, strategies={"wheel": {SPY: 60.0}}), market())
+    assert (plan.total.tolist(), plan.resolved) == ([0.0, -30.0], False)

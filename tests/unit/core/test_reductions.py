@@ -72,7 +72,7 @@ def test_beyond_extreme_the_book_is_brought_to_the_release_level(held, closed, w
 
 
 @FAST
-@given(cases())
+@given(cases(plain=True))
 def test_reduce_reaches_the_release_level_or_says_that_it_cannot(case: Case) -> None:
     """Judged with the oracle's measures: of the broken ones, none is left above its release."""
     w = case.world
