@@ -18,7 +18,7 @@ from riskenv.event_trades import hedge_columns
 from riskenv.limits import CorrectionRule
 from riskenv.market import Market
 from riskenv.measures import GAP, GROSS, HORIZONS, INDEX, LINEAR, MEASURES, STRESS
-from riskenv.nearest_trade import TailBlocks, project, whole_lots
+from riskenv.nearest_trade import TailBlocks, project
 from riskenv.projection import Proposal, closing_trades, radial
 from riskenv.quote_quality import FX
 from riskenv.reduction import (
@@ -29,6 +29,7 @@ from riskenv.reduction import (
     release_targets,
 )
 from riskenv.selection import allowed_rows, evaluate
+from riskenv.whole_lots import whole_lots
 
 FloatArray = NDArray[np.float64]
 
@@ -100,7 +101,7 @@ def nearest_admissible(
 ) -> FloatArray | None:
     """(n,) the whole-lot trade nearest to the request that may pass; None where none was found.
 
-    The continuous projection first, then the whole lots around it (`riskenv.nearest_trade`), each
+    The continuous projection first, then the whole lots around it (`riskenv.whole_lots`), each
     put to the trust kernel. Legs in what is Unknown or blocked are left out. A gross measure is
     bounded by its chord from nothing to the request, which is exact or too careful.
     """

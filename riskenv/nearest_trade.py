@@ -1,4 +1,4 @@
-"""The minimal change that brings a continuous trade inside the caps, and whole lots near it.
+"""The minimal change that brings a continuous trade inside the caps.
 
 Pure functions on plain arrays. What they return is a candidate: the trust kernel judges it like
 any other. A trade has d dimensions (contracts of d instruments, or d directions of an action) and
@@ -19,21 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.compilation import inline, jit
+from riskenv.compilation import jit
 from riskenv.point_measures import admissible_points, measure_points
+from riskenv.projection_program import linear_rows, on_grid, tail_cuts
 from riskenv.tails import Tails, tails_of
 
 FloatArray = NDArray[np.float64]
 
-# Whole lots: so many legs are searched exhaustively, each so many lots around its size; of more
-# legs so many are rounded both ways; and so many cuts towards nothing are tried.
-EXHAUSTIVE_LEGS, REACH, BOTH_WAYS, CUTS = 4, 3, 10, 64
-
-_GRID = 2.0**-40  # rounding of the displacement, in units of the trade's size
 _SOLVER = 2.0**-42  # what the solver may miss a row of length 1 by
-_ULPS = 2.0**-50  # rounding of a sum, relative to its terms
-_TAIL = 2.0**-37  # how far above its cap an expected shortfall is aimed, relative to the cap
-_LEAST_WEIGHT = 1e-12  # of the largest: the nearest trade is unique only if all moves cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +168,7 @@ def project(
     capacity = linear + (max_iterations * levels.size if np.isfinite(levels).any() else 0)
     rows, below, above = np.empty((capacity, d)), np.empty(d + capacity), np.empty(d + capacity)
     root, objective = np.empty(d), np.empty((d, d))
-    count = _linear_rows(target, weight, inside, rows, below, above, root, objective)
+    count = linear_rows(target, weight, inside, rows, below, above, root, objective)
     if not known or count < 0:
         return Projected(np.zeros(d), "unknown", 0)
 
@@ -190,50 +183,14 @@ def project(
         )  # fmt: skip
         if flag != 1:
             return Projected(_scaled_down(target, inside), "infeasible", iteration)
-        _round(found, target, root, box_low, box_high, trade)
+        on_grid(found, target, root, box_low, box_high, trade)
         if _fits(trade, inside):
             return Projected(trade, "projected", iteration)
-        more = _cuts(trade, target, root, levels, scenarios, rows, below, above, count)
+        more = tail_cuts(trade, target, root, levels, scenarios, rows, below, above, count)
         if more == count:
             break
         count = more
     return Projected(_scaled_down(trade, inside), "radial", iteration)
-
-
-def whole_lots(
-    continuous: FloatArray,
-    target: FloatArray,
-    weight: FloatArray,
-    box_low: FloatArray,
-    box_high: FloatArray,
-) -> FloatArray:
-    """(K, d) whole-lot trades around a continuous one, nearest to the target first.
-
-    A leg is a dimension that the target or the continuous trade moves. Up to 4 legs: every trade
-    within 3 lots of the continuous one in each leg. More: every leg rounded down and up (the 10
-    legs furthest from a whole lot; the others to the nearest). Then the continuous trade scaled
-    towards nothing, in whole lots, and nothing. No trade outside the box, none twice, none that
-    is further from the target than doing nothing, which may always be done. Ties: first the lower
-    lots, leg by leg. At most 2,466 rows; none where the box holds no whole lots.
-
-    Args:
-        continuous, target, weight, box_low, box_high: (d,), as in `project`.
-
-    Raises:
-        ValueError: shapes that do not fit each other.
-
-    Example:
-        >>> whole_lots([1.5], [2.2], [1.0], [-9.0], [9.0]).tolist()
-        [[2.0], [3.0], [1.0], [4.0], [0.0]]
-    """
-    arrays = [_floats(each) for each in (continuous, target, weight, box_low, box_high)]
-    if arrays[0].ndim != 1 or any(each.shape != arrays[0].shape for each in arrays):
-        raise ValueError(
-            "continuous, target, weight, box_low, box_high: got shapes "
-            f"{', '.join(str(each.shape) for each in arrays)}; allowed: (d,) each"
-        )
-    rows: FloatArray = _lots(*arrays)
-    return rows
 
 
 def _floats(values: object) -> FloatArray:
@@ -293,149 +250,6 @@ def _fits(trade, inside):  # type: ignore[no-untyped-def]
     return verdict[0]
 
 
-@inline
-def _power_of_two(x):  # type: ignore[no-untyped-def]
-    """The largest power of two that is no more than x > 0."""
-    return math.ldexp(1.0, math.frexp(x)[1] - 1)
-
-
-@jit
-def _linear_rows(target, weight, inside, rows, below, above, root, objective):  # type: ignore[no-untyped-def]
-    """The program in z = root * (t - target), |z| of the order of 1: minimise |z|^2.
-
-    below, above: (d,) bounds of z, then those of the rows. Returns the number of rows, or -1
-    where something that is needed is Unknown.
-    """
-    exposures, caps, box_low, box_high, _ = inside
-    d = target.size
-    dearest, size = 0.0, 0.0
-    for i in range(d):
-        known = weight[i] >= 0.0 and weight[i] < np.inf and abs(target[i]) < np.inf
-        if not (known and box_low[i] < np.inf and box_high[i] > -np.inf):
-            return -1
-        dearest = max(dearest, weight[i])
-    for i in range(d):
-        root[i] = math.sqrt(max(weight[i], _LEAST_WEIGHT * dearest) if dearest > 0.0 else 1.0)
-        nearest = min(max(target[i], box_low[i]), box_high[i])
-        size = max(size, root[i] * max(abs(target[i]), abs(nearest)))
-    if not (size > 0.0 and size < np.inf):
-        return -1
-    objective[:] = 0.0
-    for i in range(d):
-        root[i] /= size
-        objective[i, i] = 1.0
-        below[i] = root[i] * (box_low[i] - target[i])
-        above[i] = root[i] * (box_high[i] - target[i])
-        if not (0.0 < root[i] < np.inf and below[i] == below[i] and above[i] == above[i]):
-            return -1
-    count = 0
-    for j in range(exposures.shape[1]):
-        b, low, high = caps[0, j], caps[1, j], caps[2, j]
-        if low == -np.inf and high == np.inf:
-            continue
-        # A broken cap: no further outside, and not past the other side.
-        change_low = 0.0 if b < low else low - b
-        change_high = 0.0 if b > high else high - b
-        asked, terms = 0.0, abs(b)
-        for i in range(d):
-            asked += exposures[i, j] * target[i]
-            terms += abs(exposures[i, j] * target[i])
-            rows[count, i] = exposures[i, j] / root[i]
-        scale, margin = _normalise(rows[count], terms)
-        if scale == 0.0:
-            continue  # no trade moves it
-        below[d + count] = scale * (change_low - asked) + margin
-        above[d + count] = scale * (change_high - asked) - margin
-        if not (below[d + count] < np.inf and above[d + count] > -np.inf):
-            return -1
-        count += 1
-    return count
-
-
-@jit
-def _normalise(row, terms):  # type: ignore[no-untyped-def]
-    """Scale a row to the order of 1; (the scale, how far inside its bounds the row is to stay).
-
-    The scale is NaN where an entry is Unknown and 0 where all are 0.
-    """
-    length = 0.0
-    for i in range(row.size):
-        length += abs(row[i])
-    if length == 0.0:
-        return 0.0, 0.0
-    scale = 1.0 / _power_of_two(length) if length < np.inf else np.nan
-    for i in range(row.size):
-        row[i] *= scale
-    return scale, scale * (_GRID * length + _ULPS * terms)
-
-
-@jit
-def _round(found, target, root, box_low, box_high, trade):  # type: ignore[no-untyped-def]
-    """trade = target + what the solver found, on the grid, in the box: a leg that need not move
-    keeps its bits."""
-    for i in range(found.size):
-        grid = _GRID * _power_of_two(1.0 / root[i])
-        moved = target[i] + np.rint(found[i] / root[i] / grid) * grid
-        trade[i] = min(max(moved, box_low[i]), box_high[i])
-
-
-@jit
-def _cuts(trade, target, root, levels, scenarios, rows, below, above, count):  # type: ignore[no-untyped-def]
-    """Add a row for each tail that lies below its level at `trade`; the new number of rows.
-
-    The mean of the tail's scenarios is linear in the trade and nowhere below the shortfall.
-    """
-    pnl, base_pnl, blocks, counts, p = scenarios
-    d, horizons = target.size, counts.size
-    worst = np.empty(counts.max(), dtype=np.int64)
-    total = base_pnl.copy()
-    for i in range(d):
-        for s in range(total.size):
-            total[s] += trade[i] * pnl[i, s]
-    for h in range(horizons + 1):
-        if levels[h] == -np.inf:
-            continue
-        start = blocks[h]
-        stop = blocks[h + 1] if h < horizons else total.size
-        tail = counts[h] if h < horizons else 1
-        if stop - start < tail:
-            continue
-        filled = 0
-        for s in range(start, stop):
-            if filled == tail and not total[s] < total[worst[tail - 1]]:
-                continue
-            filled = min(filled + 1, tail)
-            k = filled - 1
-            while k > 0 and total[worst[k - 1]] > total[s]:
-                worst[k] = worst[k - 1]
-                k -= 1
-            worst[k] = s
-        row, lost, asked, terms = rows[count], 0.0, 0.0, 0.0
-        row[:] = 0.0
-        for k in range(tail):
-            # Equal shares of 1 / n, the last atom in part: they add up to p.
-            n = stop - start
-            share = 1.0 / (n * p) if k < tail - 1 else 1.0 - (tail - 1) / (n * p)
-            lost += share * total[worst[k]]
-            asked += share * base_pnl[worst[k]]
-            terms += abs(share * base_pnl[worst[k]])
-            for i in range(d):
-                row[i] += share * pnl[i, worst[k]]
-        for i in range(d):
-            asked += row[i] * target[i]
-            terms += abs(row[i] * target[i])
-            row[i] /= root[i]
-        scale, margin = _normalise(row, terms)
-        margin += _TAIL * scale * abs(levels[h])
-        # Half the margin tells a tail that is where it was aimed from one without a row yet.
-        if scale * (lost - levels[h]) >= 0.5 * margin or not 0.0 < scale < np.inf:
-            continue
-        below[d + count] = scale * (levels[h] - asked) + margin
-        above[d + count] = np.inf
-        count += 1
-    return count
-
-
 @jit
 def _scaled_down(trade, inside):  # type: ignore[no-untyped-def]
     """The largest part of the trade that fits, by bisection; nothing always fits."""
@@ -447,95 +261,3 @@ def _scaled_down(trade, inside):  # type: ignore[no-untyped-def]
         else:
             fails = share
     return fits * trade if fits > 0.0 else np.zeros(trade.size)
-
-
-@jit
-def _lots(continuous, target, weight, box_low, box_high):  # type: ignore[no-untyped-def]
-    """`whole_lots`: a grid of whole numbers, the continuous trade cut down, the nearest first."""
-    d, known, dearest = continuous.size, True, 0.0
-    holds_nothing = True  # does the box?
-    for i in range(d):
-        holds_nothing &= box_low[i] <= 0.0 and box_high[i] >= 0.0
-        known &= abs(continuous[i]) < np.inf and abs(target[i]) < np.inf
-        known &= weight[i] >= 0.0 and weight[i] < np.inf and box_low[i] <= box_high[i]
-        dearest = max(dearest, weight[i])
-    if not known:
-        return np.zeros((1 if holds_nothing else 0, d))
-
-    first, size = np.zeros(d), np.ones(d, dtype=np.int64)
-    count = _grid(continuous, target, box_low, box_high, first, size)
-    rows = np.zeros((count + CUTS + 2, d))
-    for k in range(count):
-        rest = k
-        for i in range(d - 1, -1, -1):
-            rows[k, i] = first[i] + rest % size[i]
-            rest //= size[i]
-    count = _cut_down(continuous, box_low, box_high, first, size, rows, count)
-
-    distance, of_nothing = np.zeros(count), 0.0
-    for i in range(d):
-        cost = max(weight[i], _LEAST_WEIGHT * dearest) if dearest > 0.0 else 1.0
-        of_nothing += cost * target[i] * target[i]
-        for k in range(count):
-            off = rows[k, i] - target[i]
-            distance[k] += cost * off * off
-    order, kept = np.argsort(distance, kind="mergesort"), 0
-    for k in order:
-        if not (holds_nothing and distance[k] > of_nothing):
-            order[kept] = k
-            kept += 1
-    return rows[order[:kept]]
-
-
-@jit
-def _grid(continuous, target, box_low, box_high, first, size):  # type: ignore[no-untyped-def]
-    """Fill `size`, how many whole numbers from `first` on are tried in each dimension; the number
-    of combinations."""
-    d, legs, total = continuous.size, 0, 1
-    is_leg, both_ways = np.zeros(d, dtype=np.bool_), np.zeros(d, dtype=np.bool_)
-    for i in range(d):
-        stays = continuous[i] == 0.0 and target[i] == 0.0
-        is_leg[i] = not (stays and box_low[i] <= 0.0 and box_high[i] >= 0.0)
-        legs += is_leg[i]
-    from_half = np.abs(continuous - np.floor(continuous) - 0.5)
-    both_ways[np.argsort(from_half, kind="mergesort")[:BOTH_WAYS]] = True
-    for i in range(d):
-        if not is_leg[i]:
-            continue
-        c = continuous[i]
-        if legs <= EXHAUSTIVE_LEGS:
-            lowest, highest = np.ceil(c - REACH), np.floor(c + REACH)
-        elif both_ways[i]:
-            lowest, highest = np.floor(c), np.ceil(c)
-        else:
-            lowest, highest = np.rint(c), np.rint(c)
-        lowest = max(lowest, np.ceil(box_low[i]))
-        highest = min(highest, np.floor(box_high[i]))
-        first[i] = lowest
-        size[i] = int(highest - lowest) + 1 if lowest <= highest else 0
-        total *= size[i]
-    return total
-
-
-@jit
-def _cut_down(continuous, box_low, box_high, first, size, rows, count):  # type: ignore[no-untyped-def]
-    """Append the continuous trade cut to whole lots where it is, where its largest leg is whole,
-    and at nothing; the new number of rows."""
-    largest, grid = 0.0, count
-    for lots in continuous:
-        largest = max(largest, abs(lots))
-    whole = np.floor(largest)
-    cuts = int(min(float(CUTS), whole))
-    for k in range(cuts + 1, -1, -1):
-        share = 1.0 if k == cuts + 1 else (k * (whole / cuts) / largest if k > 0 else 0.0)
-        in_box, in_grid, again = True, True, count > grid
-        for i in range(continuous.size):
-            # The nudge keeps share * leg from falling just below a whole number.
-            lots = np.trunc(share * continuous[i] * (1.0 + 1e-12)) + 0.0
-            rows[count, i] = lots
-            in_box &= box_low[i] <= lots and lots <= box_high[i]
-            in_grid &= first[i] <= lots and lots < first[i] + size[i]
-            again = again and lots == rows[count - 1, i]
-        if in_box and not in_grid and not again:
-            count += 1
-    return count

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 
-from riskenv.nearest_trade import TailBlocks, project, whole_lots
+from riskenv.nearest_trade import TailBlocks, project
 from riskenv.var_calculator import tail_count
+from riskenv.whole_lots import whole_lots
 
 D, CAPS, P = 10, 16, 0.01
 PROBLEMS = 40

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
-from riskenv.nearest_trade import Projected, TailBlocks, project, whole_lots
+from riskenv.nearest_trade import Projected, TailBlocks, project
 from riskenv.var_calculator import historical_var, tail_count
+from riskenv.whole_lots import whole_lots
 
 from .worlds import FAST
 
