@@ -173,7 +173,11 @@ class Adapter(ABC):
         return None
 
     def fallbacks(self, env: Any) -> list[Any]:
-        """Known safe actions, mildest first: hold, then reductions. Each has a preview."""
+        """Known safe actions, mildest first: hold, then reductions. Each has a preview.
+
+        Where none is named the zeros of the space (the start of each choice) stand for a hold, and
+        a reset refuses them if they trade.
+        """
         return []
 
     def sessions(self, env: Any) -> Sessions | None:

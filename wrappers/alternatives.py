@@ -13,6 +13,7 @@ from riskenv.wrappers.adapter import Adapter, Protection
 
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
+from riskenv.config import ConfigError
 from riskenv.decision import Decision
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
@@ -155,6 +156,26 @@ class Alternatives:
             for action in self.adapter.fallbacks(env)
         ]
         return [action for action in known if action is not None] or [self.kind.rest()]
+
+    def check_rest(self, env: Any, a: Assessment) -> None:
+        """Refuse to take an action that trades for one that does nothing.
+
+        What is held may be closed by it: so it is only judged where nothing is held.
+
+        Raises:
+            ConfigError: the adapter names no fallback, and the space's own rest trades.
+        """
+        if isinstance(self.kind, MenuActions) or a.portfolio.quantity.any():
+            return
+        if self.adapter.fallbacks(env):
+            return
+        rest = self.kind.rest()
+        trades = self.adapter.preview(env, rest)
+        if trades is not None and np.any(trades):
+            raise ConfigError(
+                f"adapter.fallbacks: got none, and {rest!r}, which would stand for doing nothing, "
+                f"trades {trades}; allowed: actions known to be safe, first one that holds"
+            )
 
     # -- rows of a menu -------------------------------------------------------------------------
 

@@ -237,6 +237,7 @@ class RiskConstrainedEnv(
 
         Raises:
             InfeasibleStartError: starts outside the caps are not kept, and none inside was found.
+            ConfigError: the adapter names no fallback, and what would stand for one trades.
         """
         # What is rejected below never was part of the run.
         before = self._state if self._carry_state else BreakerState()
@@ -366,6 +367,8 @@ class RiskConstrainedEnv(
         obs, info = self.env.reset(seed=seed, options=options)
         self._state, self.last_decision, self._audited = state, None, None
         self._assess(obs, info)
+        if not self._only_watches():
+            self._alternatives.check_rest(self.env, self.assessment)
         return obs, info
 
     def _reduced_start(

@@ -14,6 +14,8 @@ from riskenv.wrappers import Protection
 from riskenv.wrappers.action_spaces import action_kind
 from riskenv.wrappers.actions import brought_in, in_space
 
+from riskenv.config import ConfigError
+
 from .joint_envs import (
     DELTA,
     KINDS,
@@ -337,3 +339,26 @@ def test_what_lies_nearer_and_every_choice_are_actions_of_the_space(kind):
     assert len(slots) == len(actions.choices(base))
     assert (np.diff(slots) >= 0).all()
     assert SESSIONS is JointAdapter().sessions(env)
+
+
+class Unnamed(JointAdapter):
+    """Says of no action that it is safe."""
+
+    def fallbacks(self, env):
+        return []
+
+
+def test_where_no_hold_is_named_an_action_that_trades_is_not_taken_for_one() -> None:
+    """At the zeros of its slots this env sells three lots of each: nothing says which one holds."""
+    with pytest.raises(ConfigError, match=r"fallbacks: got none, and array\(\[0, 0\]\).*allowed"):
+        constrained(Slots, Unnamed()).reset()
+    # Where nothing is enforced nothing is taken for a hold.
+    constrained(Slots, Unnamed(), correction="none").reset()
+
+
+@pytest.mark.parametrize("kind", [Bits, Nested])
+def test_where_the_zeros_of_a_space_trade_nothing_they_hold(kind) -> None:
+    env = constrained(kind, Unnamed())
+    env.reset(seed=0)
+    assert env.step("no action")[4]["intervened"] == 1
+    assert not env.last_decision.trades.any()
