@@ -239,6 +239,17 @@ class Assessment:
         return np.isfinite(self.low) | np.isfinite(self.high)
 
     @property
+    def capped_stress(self) -> tuple[NDArray[np.int64], FloatArray]:
+        """(R,) stress scenarios of horizons with a cap, (R,) lowest P&L that it allows in each."""
+        first, starts = INDEX[STRESS[0]], self.tails.stress
+        blocks = [np.arange(starts[h], starts[h + 1]) for h in range(len(STRESS))]
+        caps = self.low[first : first + len(STRESS)]
+        capped = [h for h in range(len(STRESS)) if np.isfinite(caps[h])]
+        scenarios = np.concatenate([np.zeros(0, dtype=np.int64), *(blocks[h] for h in capped)])
+        floors = (np.full(len(blocks[h]), caps[h]) for h in capped)
+        return scenarios, np.concatenate([np.zeros(0), *floors])
+
+    @property
     def has_tails(self) -> bool:
         """Whether there are scenarios of VaR or of a jump."""
         return bool(self.tails.blocks[-1] > 0)

@@ -27,7 +27,7 @@ from riskenv.book_rows import Layout, cap_bounds
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
-from riskenv.correction import forced_plan, propose, reduce_by
+from riskenv.correction import propose
 from riskenv.decision import Decision
 from riskenv.event_reductions import SizesDue
 from riskenv.event_trades import rung_due
@@ -44,6 +44,7 @@ from riskenv.portfolio import Portfolio
 from riskenv.projection import Proposal
 from riskenv.proxies import with_proxies
 from riskenv.reduction import ReductionPlan
+from riskenv.reduction_of_book import forced_plan, reduce_by
 from riskenv.risk_matrices import MatrixCache
 from riskenv.risk_report import risk_report, var_report
 from riskenv.scenario_set import book_tails, refuse_missing_factors, scenario_set
