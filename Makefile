@@ -34,8 +34,8 @@ venv: $(VENV)/.dev $(LINKS) ## make the environment with all that development ne
 demo: $(VENV)/.train $(LINKS) ## train inside the risk layer, judge with and without it, write the report
 	$(strip $(BIN)/riskenv demo $(DEMO_ARGS))
 
-test: lint types ## ruff, mypy on the four rooms, and pytest
-	$(strip $(BIN)/pytest $(PYTEST_ARGS))
+test: lint types ## ruff, mypy on the four rooms, and pytest on up to four cores
+	$(strip $(BIN)/pytest -n auto --maxprocesses 4 $(PYTEST_ARGS))
 
 lint: $(VENV)/.dev $(LINKS) ## ruff: rules and format
 	$(BIN)/ruff check .
