@@ -111,11 +111,14 @@ def _pnl(market, history, moves, vols, elapsed):  # type: ignore[no-untyped-def]
     return (later - base) * table.multiplier[:, None]
 
 
-def tail(pnl: NDArray[np.float64], p: float) -> tuple[float, float]:
-    """(VaR, ES) by weights: walk from the worst outcome until weight p is used up."""
-    ordered, weight = np.sort(pnl), 1.0 / len(pnl)
+def tail(
+    pnl: NDArray[np.float64], p: float, weights: NDArray[np.float64] | None = None
+) -> tuple[float, float]:
+    """(VaR, ES) by weights, by default equal: walk from the worst until weight p is used up."""
+    weights = np.full(len(pnl), 1.0 / len(pnl)) if weights is None else weights
     cumulative, var, left, mean = 0.0, None, p, 0.0
-    for value in ordered:
+    for i in np.argsort(pnl):
+        value, weight = pnl[i], weights[i]
         cumulative += weight
         mean += value * min(weight, max(left, 0.0))
         left -= weight
@@ -138,13 +141,10 @@ class Oracle:
         self.market, self.X = market, exposures(market)
         self.sizes = sizes(market, self.X)
         self.blocks = scenario_pnl(market, history, var, jumps or [])
-        self.p = var.tail_probability
+        self.var = var
 
     def measures(self, quantity: NDArray[np.float64]) -> dict[str, float]:
-        values = list(quantity @ self.X)
-        for block in self.blocks[:3]:
-            values += tail(quantity @ block, self.p)
-        values.append(min([0.0, *(quantity @ self.blocks[3])]))
+        values = [*(quantity @ self.X), *self.tails([quantity @ block for block in self.blocks])]
         return dict(zip(MEASURES, map(float, values), strict=True))
 
     def equity(self, book: Portfolio) -> float:
@@ -187,9 +187,27 @@ class Oracle:
             (book.quantity + trades) @ block + np.minimum(book.orders @ block, 0.0).sum(axis=0)
             for block in self.blocks
         ]
-        tails = [x for pnl in worst[:3] for x in tail(pnl, self.p)]
-        tails.append(min([0.0, *worst[3]]))
-        return out | {n: (x, x) for n, x in zip(MEASURES[11:], tails, strict=True)}
+        return out | {n: (x, x) for n, x in zip(MEASURES[11:], self.tails(worst), strict=True)}
+
+    def tails(self, pnl: list[NDArray[np.float64]]) -> list[float]:
+        """VaR and ES of each horizon and the worst jump, of P&L in the scenarios of `blocks`.
+
+        A window of history weighs half of one that ended so many sessions later; jumps share the
+        gap weight, and the worse counts of VaR with and without them, and of ES.
+        """
+        out: list[float] = []
+        share, p, jumps = self.var.gap_weight, self.var.tail_probability, pnl[3]
+        for alone in pnl[:3]:
+            age = np.arange(len(alone))[::-1]
+            weights = 0.5 ** (age / (self.var.decay_half_life or np.inf))
+            weights /= weights.sum()
+            found = [tail(alone, p, weights)]
+            if share and len(jumps):
+                mixed = (1.0 - share) * weights, np.full(len(jumps), share / len(jumps))
+                both = np.concatenate([alone, jumps])
+                found.append(tail(both, p, np.concatenate(mixed)))
+            out += np.min(found, axis=0).tolist()
+        return [*out, min([0.0, *jumps])]
 
     def scale(self, *books: NDArray[np.float64]) -> dict[str, float]:
         """How large the terms are that were added up: what rounding is relative to."""

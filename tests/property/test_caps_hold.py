@@ -28,6 +28,7 @@ from riskenv import (
     RiskLimits,
     Rung,
     ScopeCaps,
+    VarConfig,
     Verdict,
 )
 from riskenv.projection import closing_trades
@@ -64,7 +65,7 @@ class Case:
 
 
 @st.composite
-def cases(draw: st.DrawFn, plain: bool = False) -> Case:
+def cases(draw: st.DrawFn, plain: bool = False, var: VarConfig = VAR) -> Case:
     """A book, caps from a third to three times what it uses, an event or none, any rung.
 
     Unless plain, besides: working orders, strategies, caps on sums of sizes and within scopes,
@@ -80,7 +81,7 @@ def cases(draw: st.DrawFn, plain: bool = False) -> Case:
         reduce_to=draw(st.sampled_from([1.0, 0.5, 0.0])),
     )  # fmt: skip
     jumps = [("", -GAP, 0.1), ("", GAP, 0.1)] if multiplier else []
-    oracle = Oracle(w.market, w.manager.history, VAR, jumps)
+    oracle = Oracle(w.market, w.manager.history, var, jumps)
     used, scale = oracle.measures(w.portfolio.quantity), oracle.scale(np.ones(len(w.table)))
     caps = {
         name: draw(st.floats(0.3, 3.0)) * abs(used[name]) + 1e-3 * scale[name] + 1e-6
@@ -101,6 +102,7 @@ def cases(draw: st.DrawFn, plain: bool = False) -> Case:
                 limits=limits,
                 events=(event,) if multiplier else (),
                 policy=EventPolicy(rules=(rule,)),
+                var=var,
             ).manager,
             portfolio,
             w.market,

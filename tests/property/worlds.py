@@ -173,6 +173,7 @@ def world(
     policy: EventPolicy | None = None,
     held: int | None = None,
     with_history: bool = True,
+    var: VarConfig = VAR,
     cash: float = 1e6,
 ) -> World:
     """A world whose book holds `held` (default: some) of its instruments."""
@@ -189,7 +190,7 @@ def world(
         limits or RiskLimits(caps=caps or Caps()),
         SESSIONS,
         history=HISTORIES[seed % 2] if with_history else None,
-        var=VAR,
+        var=var,
         events=events,
         event_policy=policy,
     )
