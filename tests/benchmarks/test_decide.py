@@ -182,13 +182,16 @@ def test_a_decision_on_four_legs_in_a_book_of_fifty(
     ran = race(
         {
             "decide": (one_at_a_time(manager, state, a, trades), 1),
+            "allow": (one_at_a_time(manager, state, a, trades[decided]), 1),
             "NumPy": (lambda: peer(next(turn)), 1),
         },
         ROUNDS,
     )
     wanted = f" (target <= {target})" if target else ""
     figure(
-        f"Decide, {case}: {us(ran, 'decide')}{wanted}; dense NumPy {us(ran, 'NumPy')}, ratio "
+        f"Decide, {case}: {us(ran, 'decide')}{wanted}, {100 * (1 - np.mean(decided)):.0f} % of it "
+        f"refused with reasons; what is allowed {us(ran, 'allow')}; dense NumPy "
+        f"{us(ran, 'NumPy')}, ratio "
         f"{ran.ratio('decide', 'NumPy'):.1f}"
     )
 
