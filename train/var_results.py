@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from riskenv.train.var_config import VarStudyConfig
 from riskenv.train.var_study import METHODS, StudyDays
 
-from riskenv.var_backtest import TrafficLight, VarBacktest, backtest, traffic_light
+from riskenv.coverage_backtest import TrafficLight, traffic_light
+from riskenv.var_backtest import VarBacktest, backtest
 from riskenv.var_calculator import historical_var
 
 FloatArray = NDArray[np.float64]

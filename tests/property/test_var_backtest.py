@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from riskenv.var_backtest import (
-    VarBacktest,
-    acerbi_szekely,
-    backtest,
-    kupiec,
-    quantile_loss,
-    traffic_light,
-)
+from riskenv.coverage_backtest import kupiec, traffic_light
+from riskenv.shortfall_backtest import acerbi_szekely
+from riskenv.var_backtest import VarBacktest, backtest, quantile_loss
 
 FAST = settings(max_examples=120, deadline=None, database=None, derandomize=True)
 WORLDS = 400

@@ -12,16 +12,9 @@ import pytest
 import vartests
 from scipy.stats import binom, norm, t
 
-from riskenv.var_backtest import (
-    acerbi_szekely,
-    backtest,
-    christoffersen,
-    conditional_coverage,
-    kupiec,
-    quantile_loss,
-    traffic_light,
-    z2_law,
-)
+from riskenv.coverage_backtest import christoffersen, conditional_coverage, kupiec, traffic_light
+from riskenv.shortfall_backtest import acerbi_szekely, z2_law
+from riskenv.var_backtest import backtest, quantile_loss
 
 NAN, INF = math.nan, math.inf
 
