@@ -129,7 +129,9 @@ class AccountAdapter(Adapter):
 
     @property
     def protection(self) -> Protection:
-        return Protection.READ
+        # A subclass may know what an action trades after all.
+        known = type(self).preview is not AccountAdapter.preview
+        return super().protection if known else Protection.READ
 
     def snapshot(self, env: Any, obs: Any, info: Any) -> tuple[Portfolio, Market]:
         return self.reader.read(env)

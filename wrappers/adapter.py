@@ -86,8 +86,8 @@ class Traits:
 class LinearTrades:
     """Trades that are linear in a continuous action: `action @ matrix + offset`.
 
-    Where there is one, the nearest admissible action is a small quadratic program; before whole
-    lots are cut, which `Adapter.preview` knows of.
+    Where there is one, a trade of the layer's own choice is put into an action by it
+    (`action_for`); whole lots are cut after it, which `Adapter.preview` knows of.
 
     Attributes:
         matrix: (d, n) signed contracts per unit of each component of the flattened action.
@@ -124,14 +124,28 @@ class LinearTrades:
             trades += component * row
         return trades
 
+    def action_for(self, trades: NDArray[np.float64], proposed: Any) -> NDArray[np.float64]:
+        """The action nearest to the proposed one, of its shape, whose trades are these; by least
+        squares where no action has them.
+
+        Example:
+            >>> pair = LinearTrades(np.array([[10.0, -10.0], [0.0, 5.0]]), np.zeros(2))
+            >>> pair.action_for(np.array([5.0, 0.0]), [1.0, 0.0]).round(6).tolist()
+            [0.5, 1.0]
+        """
+        components = np.asarray(proposed, dtype=np.float64)
+        missing = np.asarray(trades, dtype=np.float64) - self.of(components)
+        change = np.linalg.lstsq(self.matrix.T, missing, rcond=None)[0]
+        return components + change.reshape(components.shape)
+
 
 class Adapter(ABC):
     """Subclass this for an env of your own. No method may change anything in the env.
 
     Only `snapshot` is required; the more of the rest is answered, the more the layer can do (see
-    `protection`): without `preview` an action is judged after the fact, without `encode` a
-    reduction and a request cannot be put into one action, without `fallbacks` a continuous action
-    can only be scaled down.
+    `protection`): without `preview` an action is judged after the fact, without `encode` or
+    `linear` a reduction and a request cannot be put into one action and a continuous action can
+    only be scaled down. Actions are handed over as copies, and answers are copied.
 
     Example:
         >>> from types import SimpleNamespace
@@ -169,8 +183,12 @@ class Adapter(ABC):
         return None
 
     def encode(self, env: Any, trades: NDArray[np.float64], proposed: Any) -> Any | None:
-        """An action that trades this; None where none does. Its preview is checked, not trusted."""
-        return None
+        """An action that trades this; None where none does. Its preview is checked, not trusted.
+
+        By default, what `linear` makes of it.
+        """
+        linear = self.linear(env)
+        return None if linear is None else linear.action_for(trades, proposed)
 
     def fallbacks(self, env: Any) -> list[Any]:
         """Known safe actions, mildest first: hold, then reductions. Each has a preview.
@@ -194,4 +212,5 @@ class Adapter(ABC):
         kind = type(self)
         if kind.preview is Adapter.preview:
             return Protection.READ
-        return Protection.PREVIEW if kind.encode is Adapter.encode else Protection.ENCODE
+        encodes = kind.encode is not Adapter.encode or kind.linear is not Adapter.linear
+        return Protection.ENCODE if encodes else Protection.PREVIEW

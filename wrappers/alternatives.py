@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from riskenv.wrappers.action_spaces import ActionKind, MenuActions, distinct
+from riskenv.wrappers.action_spaces import ActionKind, BoxActions, MenuActions, distinct
 from riskenv.wrappers.actions import brought_in
 from riskenv.wrappers.adapter import Adapter, Protection
+from riskenv.wrappers.observations import copied
 
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState, Rung
@@ -86,16 +87,22 @@ class Alternatives:
     def instead_of(
         self, env: Any, state: BreakerState, a: Assessment, action: Any | None
     ) -> Choice:
-        """The best there is in place of the request; of nothing, where it is None."""
+        """The best there is in place of the request; of nothing, where it is None.
+
+        Raises:
+            ConfigError: there is no request, and no action is known to do nothing.
+        """
         if isinstance(self.kind, MenuActions):
             return self._of_menu(env, state, a, action)
+        if action is None:
+            self._check_hold(env, a)
         fallbacks = self._fallbacks(env)
         asked = fallbacks[0] if action is None else action
         return self._encoded(env, state, a, asked) or self._known(env, state, a, asked, fallbacks)
 
     def preview(self, env: Any, a: Assessment, action: Any) -> FloatArray:
         """(n,) the trades of an action, or what they are judged as where they cannot be known."""
-        trades = self.adapter.preview(env, action)
+        trades = self._known_trades(env, a, action)
         if trades is not None:
             return trades
         # The account is all that can be read: let be while no cap is broken and no event blocks
@@ -103,10 +110,25 @@ class Alternatives:
         free = a.rung < Rung.BLOCK_NEW and not a.entry_blocked.any()
         return np.full(len(a.table), 0.0 if free else np.nan)
 
+    def _known_trades(self, env: Any, a: Assessment, action: Any) -> FloatArray | None:
+        """(n,) what the adapter says that an action trades.
+
+        It is handed a copy, and what it returns is copied: an env may scale an action in place, or
+        fill one buffer for ever, and neither must change what was judged.
+        """
+        trades = self.adapter.preview(env, copied(action))
+        return None if trades is None else _numbers("preview", trades, (len(a.table),))
+
     def menu(self, env: Any, a: Assessment) -> FloatArray:
         """(A, n) the trades of every action of a menu."""
-        trades = self.adapter.preview_all(env)
+        trades = self._all_rows(env, a)
         return self._row_by_row(env, a) if trades is None else trades
+
+    def _all_rows(self, env: Any, a: Assessment) -> FloatArray | None:
+        assert isinstance(self.kind, MenuActions)
+        trades = self.adapter.preview_all(env)
+        shape = len(self.kind.every), len(a.table)
+        return None if trades is None else _numbers("preview_all", trades, shape)
 
     def mask(self, env: Any, a: Assessment, at_once: int | None) -> Any:
         """Which choices are open, in the form that the space's kind has (`ActionKind.shaped`).
@@ -165,13 +187,25 @@ class Alternatives:
         Raises:
             ConfigError: the adapter names no fallback, and the space's own rest trades.
         """
-        if isinstance(self.kind, MenuActions) or a.portfolio.quantity.any():
+        if a.portfolio.quantity.any():
             return
+        if not isinstance(self.kind, MenuActions):
+            self._check_hold(env, a)
+            return
+        menu = self.menu(env, a)
+        if self.adapter.protection is not Protection.READ and (abs(menu) > 0.0).any(axis=1).all():
+            raise ConfigError(
+                "action_space: every action of the menu trades, with nothing held; allowed: a menu "
+                "with an action that does nothing, without which nothing could be blocked"
+            )
+
+    def _check_hold(self, env: Any, a: Assessment) -> None:
+        """Refuse the space's own rest as a hold where it trades."""
         if self.adapter.fallbacks(env):
             return
         rest = self.kind.rest()
-        trades = self.adapter.preview(env, rest)
-        if trades is not None and np.any(trades):
+        trades = self._known_trades(env, a, rest)
+        if trades is not None and trades.any():
             raise ConfigError(
                 f"adapter.fallbacks: got none, and {rest!r}, which would stand for doing nothing, "
                 f"trades {trades}; allowed: actions known to be safe, first one that holds"
@@ -181,7 +215,7 @@ class Alternatives:
 
     def _of_menu(self, env: Any, state: BreakerState, a: Assessment, action: Any | None) -> Choice:
         """The nearest row that may be done."""
-        menu = self.adapter.preview_all(env)
+        menu = self._all_rows(env, a)
         if menu is not None:
             choice = self._row(state, a, menu, action)
             if self._bears_out(env, a, choice):
@@ -215,7 +249,7 @@ class Alternatives:
         """The layer's best trade as an action; None where no action does it."""
         if self.adapter.protection is not Protection.ENCODE:
             return None
-        trades = self.adapter.preview(env, asked)
+        trades = self._known_trades(env, a, asked)
         if trades is None:
             return None
         wanted = self.manager.propose(a, trades)
@@ -230,7 +264,7 @@ class Alternatives:
                 return None if choice.flawed else choice
             trade = wanted.trades[row]
             forced = nothing if wanted.forced is None else wanted.forced[row]
-            action = brought_in(self.kind.space, self.adapter.encode(env, trade, asked))
+            action = self._encode(env, trade, asked)
             if action is not None:
                 done = self.preview(env, a, action)
                 # A part that was forced is known only of the very trade that it was part of.
@@ -247,6 +281,7 @@ class Alternatives:
     ) -> Choice:
         """Of the request, what lies between it and nothing, and known actions."""
         actions = list(distinct([asked, *self.kind.nearer(asked, fallbacks[0])]))
+        scaled = len(actions)
         trades = [self.preview(env, a, choice) for choice in actions]
         # A fallback that trades is a reduction, and wholly the layer's doing.
         closing = [self.preview(env, a, choice) for choice in fallbacks]
@@ -258,7 +293,16 @@ class Alternatives:
                 actions.append(action)
                 trades.append(self.preview(env, a, action))
                 forced.append(reduction)
-        return self._decide(state, a, actions, Proposal(np.stack(trades), 0, np.stack(forced)))
+        choice = self._decide(state, a, actions, Proposal(np.stack(trades), 0, np.stack(forced)))
+        row = choice.decision.row
+        if a.reducing or not 0 < row <= scaled or not isinstance(self.kind, BoxActions):
+            return choice
+        # Between the scale that passed and the one above it, as finely once more.
+        between = self.kind.nearer(actions[row - 1], actions[row])
+        actions = [asked, *distinct(between), actions[row]]
+        rows = [trades[0], *(self.preview(env, a, finer) for finer in actions[1:-1]), trades[row]]
+        parts = [forced[0]] * (len(rows) - 1) + [forced[row]]
+        return self._decide(state, a, actions, Proposal(np.stack(rows), 0, np.stack(parts)))
 
     def _after(
         self, env: Any, reduction: FloatArray, request: FloatArray, asked: Any
@@ -266,15 +310,39 @@ class Alternatives:
         """Actions that do a reduction and then the request, or half of it."""
         if np.isfinite(request).all():
             for rest in (request, np.trunc(0.5 * request)):
-                encoded = self.adapter.encode(env, reduction + rest, asked)
-                action = brought_in(self.kind.space, encoded)
+                action = self._encode(env, reduction + rest, asked)
                 if action is not None:
                     yield action
+
+    def _encode(self, env: Any, trades: FloatArray, asked: Any) -> Any | None:
+        """An action of the space that is said to trade this, or None."""
+        encoded = self.adapter.encode(env, trades.copy(), copied(asked))
+        return brought_in(self.kind.space, encoded)
 
     def _decide(
         self, state: BreakerState, a: Assessment, actions: list[Any], proposal: Proposal
     ) -> Choice:
         return Choice(actions, proposal, *self.manager.decide(state, a, proposal))
+
+
+def _numbers(name: str, values: Any, shape: tuple[int, ...]) -> FloatArray:
+    """What an adapter answered as an array of the layer's own.
+
+    Raises:
+        ValueError: it is none, or of another shape.
+    """
+    try:
+        array = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = None
+    if array is None or array.shape != shape:
+        got = repr(values) if array is None else f"shape {array.shape}"
+        rows = "a row for each action, " if len(shape) == 2 else ""
+        raise ValueError(
+            f"adapter.{name}: got {got}; allowed: numbers of shape {shape}, {rows}one for each "
+            "instrument of the snapshot's table"
+        )
+    return array
 
 
 def _without(proposal: Proposal, row: int) -> Proposal:

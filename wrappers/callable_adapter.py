@@ -21,7 +21,8 @@ class CallableAdapter(Adapter):
 
     Functions are handed the env as the layer holds it, its inner wrappers on. What is given sets
     the protection. Where trades are linear in the action, `linear` alone is enough: the preview
-    is the product, cut to whole contracts unless the traits say otherwise.
+    is the product, cut to whole contracts unless the traits say otherwise, and an action that
+    trades what the layer wants is found by it.
 
     Args:
         snapshot: (env, obs, info) -> (portfolio, market).
@@ -46,7 +47,7 @@ class CallableAdapter(Adapter):
         >>> adapter = CallableAdapter(
         ...     snapshot, linear=lambda env: LinearTrades(np.array([[100.0]]), np.zeros(1)))
         >>> adapter.protection.name, adapter.preview(SimpleNamespace(), [0.25]).tolist()
-        ('PREVIEW', [25.0])
+        ('ENCODE', [25.0])
     """
 
     def __init__(
@@ -85,7 +86,8 @@ class CallableAdapter(Adapter):
     def protection(self) -> Protection:
         if self._preview is None and self._linear is None:
             return Protection.READ
-        return Protection.PREVIEW if self._encode is None else Protection.ENCODE
+        encodes = self._encode is not None or self._linear is not None
+        return Protection.ENCODE if encodes else Protection.PREVIEW
 
     def snapshot(self, env: Any, obs: Any, info: Any) -> tuple[Portfolio, Market]:
         return self._snapshot(env, obs, info)
@@ -106,7 +108,9 @@ class CallableAdapter(Adapter):
         return None if self._linear is None else self._linear(env)
 
     def encode(self, env: Any, trades: NDArray[np.float64], proposed: Any) -> Any | None:
-        return None if self._encode is None else self._encode(env, trades, proposed)
+        if self._encode is None:
+            return super().encode(env, trades, proposed)
+        return self._encode(env, trades, proposed)
 
     def fallbacks(self, env: Any) -> list[Any]:
         if self._fallbacks is None:

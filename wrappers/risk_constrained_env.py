@@ -116,9 +116,11 @@ class RiskConstrainedEnv(
             share of its limit, the rung and the time to the next event; without them the caps look
             as if they moved by themselves.
         correction: "auto" enforces; "none" only watches, and leaves action and reward alone.
-        masked_action: "replace" an action that the mask ruled out, or "raise" InvalidAction.
+        masked_action: "replace" an action that the mask ruled out, or "raise" InvalidAction. A
+            reduction that the layer orders raises nothing.
         mask_slots: how many slots of a joint choice a mask reckons with at once; by default it
-            closes some, so that no combination of what it leaves open needs correction.
+            closes some, so that no combination of what it leaves open needs correction where
+            trades of slots add up and the layer does not reduce the book.
         unsafe_start: a start outside the caps is "keep": kept; "reject": drawn again; "reduce":
             reduced by the layer before the agent's first step.
         carry_state: keep the breaker's state over a reset instead of starting afresh; time must
@@ -198,6 +200,10 @@ class RiskConstrainedEnv(
             if value not in _WORDS[name]:
                 allowed = ", ".join(map(repr, _WORDS[name]))
                 raise ConfigError(f"{name}: got {value!r}; allowed: {allowed}")
+        if correction == "none" and unsafe_start == "reduce":
+            raise ConfigError(
+                'unsafe_start: got "reduce" beside correction="none"; allowed: "keep", "reject"'
+            )
         whole = isinstance(mask_slots, int | np.integer) and mask_slots >= 1
         if mask_slots is not None and not whole:
             raise ConfigError(f"mask_slots: got {mask_slots}; allowed: 1 or more slots, or None")
@@ -250,9 +256,10 @@ class RiskConstrainedEnv(
             else:
                 obs, info = self._reduced_start(before, options)
         else:
+            broken, self._assessment = self.assessment.breached, None
             raise InfeasibleStartError(
                 f"unsafe_start: {self._unsafe_start!r}, and after {START_ATTEMPTS} attempts the "
-                f"start is still outside {', '.join(self.assessment.breached)}"
+                f"start is still outside {', '.join(broken)}"
             )
         self._begin_recorded_episode()
         return self._observe(obs), copied(info)
@@ -267,12 +274,16 @@ class RiskConstrainedEnv(
             InvalidAction: `masked_action` is "raise", and the mask ruled this action out.
         """
         executed, intervened, penalties = action, False, np.zeros(len(PENALTIES))
+        asked = copied(action)  # the env may scale what it is handed in place
         watching = self._only_watches()
         if not watching:
             executed, intervened = self._constrained(action, penalties)
-        # Copied before the env, which may scale what it is handed in place, has had them.
-        asked, done = copied(action), owned(executed)
-        obs, reward, terminated, truncated, info = self.env.step(executed)
+        done = owned(executed)
+        # If the env does not come back (an error, Ctrl-C), nobody knows what it has filled.
+        self._assessment = None
+        result = self.env.step(executed)
+        _expect(5, "step", result)
+        obs, reward, terminated, truncated, info = result
         self._assess(obs, info)
         a, reward = self.assessment, float(reward)
         costs = self._info.costs(self._info.caps.of(a))
@@ -338,7 +349,9 @@ class RiskConstrainedEnv(
             choice = choose.instead_of(self.env, self._state, a, action if usable else None)
         decision = choice.decision
         replaced = not usable or decision.changed
-        if replaced and usable and self._masked_action == "raise" and self._kind.maskable:
+        # A reduction that the layer orders is not the agent's doing: no mask can rule it out.
+        ruled_out = replaced and usable and decision.verdict is not Verdict.REDUCE
+        if ruled_out and self._masked_action == "raise" and self._kind.maskable:
             reasons = "; ".join(reason.words for reason in decision.reasons)
             raise InvalidAction(f"action: got {action!r}, which the mask rules out: {reasons}")
         self._state = choice.state
@@ -349,8 +362,7 @@ class RiskConstrainedEnv(
         least, most = decision.after_interval[:, _VAR].tolist()
         after = least if least == most else math.nan
         penalties[0] = var_penalty(after, -float(decision.low[_VAR]), config)
-        # A reduction that the layer orders is not the agent's doing.
-        if decision.changed and usable and decision.verdict is not Verdict.REDUCE:
+        if decision.changed and ruled_out:
             change = self._kind.change(action, choice.action)
             penalties[1] = correction_penalty(change, config)
         if config.utilisation_weight > 0.0:
@@ -364,7 +376,10 @@ class RiskConstrainedEnv(
     def _start(
         self, state: BreakerState, seed: int | None, options: dict[str, Any] | None
     ) -> tuple[Any, Any]:
-        obs, info = self.env.reset(seed=seed, options=options)
+        self._assessment = None
+        result = self.env.reset(seed=seed, options=options)
+        _expect(2, "reset", result)
+        obs, info = result
         self._state, self.last_decision, self._audited = state, None, None
         self._assess(obs, info)
         if not self._only_watches():
@@ -396,7 +411,10 @@ class RiskConstrainedEnv(
             gymnasium.error.ResetNeeded: before the first reset.
         """
         if self._assessment is None:
-            raise ResetNeeded("call reset() before step() or action_masks()")
+            raise ResetNeeded(
+                "call reset() before step() or action_masks(); also after a step that the env did "
+                "not finish, or whose book could not be read"
+            )
         return self._assessment
 
     @property
@@ -504,6 +522,16 @@ class RiskConstrainedEnv(
         if self._recording is not None:
             self._recording.inputs.begin_episode(f"{self._record_name} {self._recorded}")
             self._recorded += 1
+
+
+def _expect(count: int, name: str, result: Any) -> None:
+    """Refuse what an env of the old Gym returns, by a name that helps."""
+    if not isinstance(result, tuple) or len(result) != count:
+        got = f"{len(result)} values" if isinstance(result, tuple) else type(result).__name__
+        raise TypeError(
+            f"env.{name}: got {got}; allowed: a tuple of {count}, as Gymnasium has it "
+            "(riskenv.wrappers.OldGymEnv lifts an env of the old Gym)"
+        )
 
 
 def _drawdown_limits(limits: RiskLimits, penalty: PenaltyConfig) -> tuple[float, float]:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from riskenv.wrappers.account_adapter import AccountAdapter, Reader, bare, vector
+from riskenv.wrappers.actions import brought_in
 from riskenv.wrappers.adapter import LinearTrades, Protection, Traits
 
 from riskenv.config import ConfigError
@@ -126,10 +127,16 @@ class TargetPositionAdapter(AccountAdapter):
         return action if space is None or space.contains(action) else None
 
     def fallbacks(self, env: Any) -> list[Any]:
-        """Keep everything, keep half, keep nothing: as far as the env has such an action."""
+        """Keep everything, or of it as much as the Box reaches; keep half; keep nothing: as far as
+        the env has such an action."""
         held = self.reader.held_in(env)
         parts = [np.rint(k * held) if self.traits.whole_lots else k * held for k in KEPT]
         actions = [self.encode(env, part - held, None) for part in [held, *parts[1:]]]
+        if self.target is None and actions[0] is None and hasattr(env, "action_space"):
+            rows = self._rows(env, self.reader.table_of(env))
+            if len(set(rows)) == len(rows):
+                kept = (held[rows] / self.size).reshape(env.action_space.shape)
+                actions[0] = brought_in(env.action_space, kept)
         return [action for action in actions if action is not None]
 
     def _rows(self, env: Any, table: InstrumentTable) -> list[int]:

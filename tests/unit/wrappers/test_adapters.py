@@ -68,7 +68,7 @@ def nothing(env, *more):
         (Encodes(), "ENCODE"),
         (CallableAdapter(nothing), "READ"),
         (CallableAdapter(nothing, preview=nothing), "PREVIEW"),
-        (CallableAdapter(nothing, linear=nothing), "PREVIEW"),
+        (CallableAdapter(nothing, linear=nothing), "ENCODE"),
         (CallableAdapter(nothing, preview=nothing, encode=nothing), "ENCODE"),
         (AccountAdapter(traps.READER, hold=0), "READ"),
         (shares_adapter(), "ENCODE"),
