@@ -14,19 +14,22 @@ from gymnasium.error import InvalidAction
 from riskenv.wrappers.action_spaces import action_kind
 from riskenv.wrappers.adapter import Adapter
 from riskenv.wrappers.conformance_adapter import adapter_findings
+from riskenv.wrappers.conformance_answers import UnusableError
+from riskenv.wrappers.conformance_cash import payments, unexplained_cash
+from riskenv.wrappers.conformance_declared import Conduct
 from riskenv.wrappers.conformance_masks import MaskWatch
 from riskenv.wrappers.conformance_report import ConformanceReport, Finding
 from riskenv.wrappers.conformance_rules import (
     DECLARED,
     MATCHED,
     MISMATCHES,
+    REMARKS,
     UNKNOWN,
-    Passage,
-    payments,
     unknown_quotes,
     verdict_on,
 )
 from riskenv.wrappers.conformance_spaces import remap_findings, space_findings
+from riskenv.wrappers.conformance_watch import Watch, replaced
 from riskenv.wrappers.observations import copied, same
 from riskenv.wrappers.risk_constrained_env import RiskConstrainedEnv
 
@@ -41,31 +44,37 @@ RESETS = 10
 def check_constrained_env(
     env: gymnasium.Env[Any, Any], *, steps: int = 200, seed: int = 0
 ) -> ConformanceReport:
-    """Drive an env through the layer with random actions, and compare what was said with what was.
+    """Drive an env with random actions, and compare what was said with what was.
+
+    First by itself, so that also actions which the caps would never let through are tried, of a
+    menu each; then inside the layer; then again, to see whether it was the same.
 
     Looked for: spaces without bounds or seeds, wrappers outside the layer that make its masks
-    speak of other actions, masks that `step` does not keep, a snapshot or preview that changes the
-    env, an env that its seed does not determine, an observation buffer that is handed out again,
-    a step of four values, previews that the account then does not show (each trap by name: see
-    `conformance_rules.MISMATCHES`), payments at other prices, and encodings that trade more than
-    they were asked for.
+    speak of other actions or drop its info, masks that `step` does not keep, a menu without a
+    hold, a snapshot or preview that changes the env or what it is given, an env that its seed does
+    not determine, an observation buffer that is handed out again, a step of four values, previews
+    that the account then does not show (each trap by name: see `conformance_rules.MISMATCHES`),
+    payments at other prices, cash that moves while the book does not
+    (`conformance_cash.unexplained_cash` says how much may), encodings that trade more than they
+    were asked for, and caps broken by an action for want of another.
 
     Args:
         env: a `RiskConstrainedEnv`, or wrappers around one. It is stepped and left mid-episode.
-        steps: env steps of one run; there are up to three, with the same actions.
+        steps: env steps of one run; there are up to four.
         seed: of the resets and of the actions.
 
     Raises:
         ConfigError: there is no `RiskConstrainedEnv` inside.
-        Exception: what env or adapter raise goes through; no guess is made in its place.
+        Exception: what env or adapter raise goes through; no guess is made in its place. What the
+            env by itself raises on an action is a finding.
 
     Example:
         >>> import riskenv.train
         >>> bare = gymnasium.make("riskenv/OptionsTrading-v0", convention="discrete")
         >>> env = RiskConstrainedEnv(bare, {"caps": {"delta": 500, "vega": 900}})
         >>> report = check_constrained_env(env, steps=30)
-        >>> report.protection.name, report.share_matched, report.problems
-        ('ENCODE', 1.0, ())
+        >>> report.protection.name, report.problems
+        ('ENCODE', ())
     """
     layer, outside = _layer_of(env)
     check = _Check(env, layer, outside)
@@ -73,16 +82,13 @@ def check_constrained_env(
     if action_kind(layer.action_space).maskable:
         check.keep(remap_findings(outside))
     try:
+        check.survey(steps, seed)
         actions, first = check.run(steps, seed)
-    except _FourValuesError as error:
-        check.add("four_tuple", str(error))
+    except UnusableError as error:
+        check.keep([error.finding])
         return check.report()
     check.repeat(actions, first, seed)
     return check.report()
-
-
-class _FourValuesError(ValueError):
-    """`step` or `reset` speaks the interface of the time before Gymnasium."""
 
 
 class _Check:
@@ -97,9 +103,9 @@ class _Check:
         self.env, self.layer, self.outside = env, layer, outside
         self.adapter: Adapter = layer.adapter
         self.findings: dict[str, Finding] = {}
-        self.passages: list[Passage] = []
-        self.executed: list[Any] = []
+        self.watch = Watch(self.adapter, layer.env, lambda finding: self.keep([finding]))
         self.masks = MaskWatch(env, layer, outside, lambda finding: self.keep([finding]))
+        self.surveyed = 0
 
     def add(self, code: str, words: str, problem: bool = True) -> None:
         """Keep the first finding of each code."""
@@ -109,40 +115,118 @@ class _Check:
         for finding in findings:
             self.findings.setdefault(finding.code, finding)
 
+    def look(self) -> None:
+        """Hold what the adapter says against itself."""
+        book, market = self.watch.book()
+        self.keep(
+            adapter_findings(
+                self.adapter,
+                self.layer.env,
+                self.layer.action_space,
+                size=len(market.table),
+                flat=not book.quantity.any(),
+            )
+        )
+
     # -- rollouts -------------------------------------------------------------------------------
 
-    def run(self, steps: int, seed: int) -> tuple[list[Any], list[Any]]:
-        """One watched run; (actions, what came back)."""
-        draw = np.random.default_rng(seed)
-        self.env.action_space.seed(seed)
-        actions: list[Any] = []
-        with self._watched(), self._asked_of_layer() as reached:
-            trajectory: list[Any] = [self.env.reset(seed=seed)[0]]
-            looks = set(np.linspace(0, steps - 1, LOOKS).astype(int).tolist())
+    def survey(self, steps: int, seed: int) -> None:
+        """One watched run of the env without the layer.
+
+        Raises:
+            UnusableError: the layer cannot work with the env.
+        """
+        env, looks = self.layer.env, _looks(steps)
+        actions = self._requests(seed)
+        with self.watch.on():
+            env.reset(seed=seed)
             for k in range(steps):
                 if k in looks:
-                    self.keep(
-                        adapter_findings(self.adapter, self.layer.env, self.layer.action_space)
+                    self.look()
+                action = next(actions)
+                try:
+                    *_, terminated, truncated, _ = env.step(action)
+                except Exception as error:
+                    if error is not self.watch.error:
+                        raise
+                    self.add(
+                        "raised",
+                        f"without the layer the env raised {error!r} on {action!r}: let the caps "
+                        "rule that out, or have it do nothing. No more was tried without it",
+                        problem=False,
                     )
+                    break
+                if terminated or truncated:
+                    env.reset(seed=seed + k + 1)
+        self.surveyed = len(self.watch.executed)
+
+    def _requests(self, seed: int) -> Iterator[Any]:
+        """Actions of the layer's space: of a menu each once, then any, which moves the book
+        further from where it began."""
+        space = self.layer.action_space
+        if isinstance(space, spaces.Discrete):
+            rows = np.random.default_rng(seed).permutation(int(space.n)) + int(space.start)
+            yield from rows.tolist()
+        space.seed(seed)
+        while True:
+            yield space.sample()
+
+    def run(self, steps: int, seed: int) -> tuple[list[Any], list[Any]]:
+        """One watched run inside the layer; (actions, what came back).
+
+        Raises:
+            UnusableError: the layer cannot work with the env.
+        """
+        draw, looks = np.random.default_rng(seed), _looks(steps)
+        self.env.action_space.seed(seed)
+        actions: list[Any] = []
+        broken: list[str] = []
+        with self.watch.on(), self._layer_heard() as intervened:
+            try:
+                trajectory: list[Any] = [self.env.reset(seed=seed)[0]]
+            except ConfigError as error:
+                raise UnusableError(
+                    Finding("refused", f"the layer refuses the env: {error}")
+                ) from error
+            for k in range(steps):
+                if k in looks:
+                    self.look()
                 action = self.masks.action(draw)
                 actions.append(action)
-                obs, kept = trajectory[-1], copied(trajectory[-1])
+                obs, kept, asked = trajectory[-1], copied(trajectory[-1]), copied(action)
+                intervened.clear()
                 try:
                     obs_next, reward, terminated, truncated, info = self.env.step(action)
                 except InvalidAction:
                     if self.layer._masked_action != "raise":
                         raise
                     actions.pop()  # as it was asked to, and nothing was done
-                    self.masks.judge(action, True, reached[-1])
+                    self.masks.judge(action, True, None)
                     continue
                 if not same(obs, kept):
-                    self._shared("The layer hands it on", True)
-                self.masks.judge(action, bool(info["intervened"]), reached[-1])
+                    self.watch.shared_buffer("The layer hands it on", True)
+                if intervened:
+                    decision = self.layer.last_decision
+                    self.masks.judge(asked, intervened[-1], decision)
+                    if decision is not None and decision.active:
+                        broken.append(f"{', '.join(decision.active)} on the request {asked!r}")
+                    if "intervened" not in info:
+                        self.add(
+                            "info",
+                            "a wrapper outside the layer drops its info: the agent's trainer sees "
+                            "no costs, and not when an action was replaced. Hand it on",
+                        )
                 trajectory[-1] = kept
                 trajectory += [(float(reward), bool(terminated), bool(truncated)), obs_next]
                 if terminated or truncated:
                     trajectory.append(self.env.reset(seed=seed + len(actions))[0])
             trajectory[-1] = copied(trajectory[-1])
+        if broken:
+            self.add(
+                "active_breach",
+                f"a cap was broken by an action, for want of one that may be done ({len(broken)} "
+                f"steps; {broken[0]}). Is there a hold, is it known by its preview?",
+            )
         return actions, trajectory
 
     def repeat(self, actions: list[Any], first: list[Any], seed: int) -> None:
@@ -174,100 +258,51 @@ class _Check:
                 trajectory.append(copied(self.env.reset(seed=seed + k + 1)[0]))
         return trajectory
 
-    # -- what a watched run notes ---------------------------------------------------------------
-
     @contextmanager
-    def _watched(self) -> Iterator[None]:
-        """Note what passes between the layer and the env under it."""
-        inner = self.layer.env
-        seen: list[Any] = [None, {}]
-
-        def reset(step: Callable[..., Any], **arguments: Any) -> Any:
-            result = step(**arguments)
-            if not (isinstance(result, tuple) and len(result) == 2):
-                raise _FourValuesError(f"reset returns no (observation, info). {_OLD_GYM}")
-            seen[:] = result
-            return result
+    def _layer_heard(self) -> Iterator[list[bool]]:
+        """Whether the layer replaced what reached it, since the list was cleared."""
+        intervened: list[bool] = []
 
         def step(step: Callable[..., Any], action: Any) -> Any:
-            before, market = self._snapshot(*seen)
-            expected = self.adapter.preview(inner, action)
-            kept = copied(seen[0])
+            self.masks.reaches(action)
             result = step(action)
-            if len(result) != 5:
-                raise _FourValuesError(f"4-tuple step: it returns {len(result)} values. {_OLD_GYM}")
-            if not same(seen[0], kept):
-                self._shared("The layer copies it, and the agent is safe", False)
-            seen[:] = result[0], result[4]
-            after, next_market = self.adapter.snapshot(inner, *seen)
-            trades = None
-            if expected is not None:
-                trades = dict(zip(market.table.instruments, map(float, expected), strict=True))
-            self.passages.append(Passage(before, market, trades, after, next_market))
-            self.executed.append(action)
+            intervened.append(bool(result[4]["intervened"]))
             return result
 
-        with _replaced(inner, "reset", reset), _replaced(inner, "step", step):
-            yield
-
-    @contextmanager
-    def _asked_of_layer(self) -> Iterator[list[Any]]:
-        """The action that reached the layer, last."""
-        reached: list[Any] = []
-
-        def step(step: Callable[..., Any], action: Any) -> Any:
-            reached.append(action)
-            return step(action)
-
-        with _replaced(self.layer, "step", step):
-            yield reached
-
-    def _snapshot(self, obs: Any, info: Any) -> tuple[Any, Any]:
-        """Twice, which must be the same."""
-        book, market = self.adapter.snapshot(self.layer.env, obs, info)
-        other, other_market = self.adapter.snapshot(self.layer.env, obs, info)
-        twins = same(
-            [book.quantity, book.cash, market.columns, market.tickers, market.now],
-            [other.quantity, other.cash, other_market.columns, other_market.tickers,
-             other_market.now],
-        )  # fmt: skip
-        if not twins or book.table.instruments != other.table.instruments:
-            self.add("impure", "snapshot: two in a row differ; it must be pure")
-        return book, market
-
-    def _shared(self, consequence: str, problem: bool) -> None:
-        self.add(
-            "shared_buffer",
-            "shared observation buffer: the observation of a step changed when the next was "
-            f"taken. {consequence}",
-            problem,
-        )
+        with replaced(self.layer, "step", step):
+            yield intervened
 
     # -- the report -----------------------------------------------------------------------------
 
     def report(self) -> ConformanceReport:
-        codes = [verdict_on(passage, self.adapter.traits) for passage in self.passages]
+        passages, traits = self.watch.passages, self.adapter.traits
+        conduct = Conduct.of(passages, traits)
+        codes = [verdict_on(passage, traits, conduct) for passage in passages]
         counts = Counter(code for code, _ in codes)
         for code, words in MISMATCHES.items():
             if counts[code]:
                 example = next(example for found, example in codes if found == code)
-                # A size worked out at a later price cannot be known, and was declared so.
-                traits = self.adapter.traits
-                late = traits.units == "fraction_of_equity" and traits.fills == "next"
-                problem = not (late and code in ("other_size", "cut"))
-                self.add(code, words.format(n=counts[code], example=example), problem)
-        unknown = unknown_quotes(self.passages)
-        if unknown:
-            self.add("unknown_quotes", unknown, problem=False)
-        paid = payments(self.passages, self.adapter.traits)
-        if paid is not None:
-            self.add(*paid)
+                self.add(code, words.format(n=counts[code], example=example), code not in REMARKS)
+        for finding in (unknown_quotes(passages), payments(passages, traits),
+                        unexplained_cash(passages)):  # fmt: skip
+            self.keep([finding] if finding is not None else [])
         by_action: dict[int, tuple[int, int]] = {}
+        rows, tried, inside = 0, set[int](), set[int]()
         if isinstance(self.layer.action_space, spaces.Discrete):
-            for action, (code, _) in zip(self.executed, codes, strict=True):
+            rows = int(self.layer.action_space.n)
+            tried = {int(action) for action in self.watch.executed}
+            inside = {int(action) for action in self.watch.executed[self.surveyed :]}
+            if 0 < len(tried) < rows:
+                self.add(
+                    "untried",
+                    f"{rows - len(tried):,} of {rows:,} actions of the menu were never tried, and "
+                    "nothing is known of them: take more steps",
+                    problem=False,
+                )
+            for action, (code, _) in zip(self.watch.executed, codes, strict=True):
                 if code != UNKNOWN:
-                    matched, tried = by_action.get(int(action), (0, 0))
-                    by_action[int(action)] = matched + (code == MATCHED), tried + 1
+                    matched, known = by_action.get(int(action), (0, 0))
+                    by_action[int(action)] = matched + (code == MATCHED), known + 1
         return ConformanceReport(
             self.adapter.protection,
             len(codes),
@@ -278,10 +313,15 @@ class _Check:
             tuple(self.findings.values()),
             self.masks.joint,
             self.masks.joint_unchanged,
+            rows,
+            len(tried),
+            len(inside),
         )
 
 
-_OLD_GYM = "Wrap the env in riskenv.wrappers.OldGymEnv first"
+def _looks(steps: int) -> set[int]:
+    """The steps at which the adapter is held against itself."""
+    return set(np.linspace(0, steps - 1, LOOKS).astype(int).tolist())
 
 
 def _layer_of(
@@ -299,17 +339,3 @@ def _layer_of(
         outside.append(inner)
         inner = inner.env
     return inner, outside
-
-
-@contextmanager
-def _replaced(owner: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Call `function(original, ...)` in place of a method of this one object."""
-    original, own = getattr(owner, name), vars(owner).get(name)
-    setattr(owner, name, lambda *args, **kwargs: function(original, *args, **kwargs))
-    try:
-        yield
-    finally:
-        if own is None:
-            delattr(owner, name)
-        else:
-            setattr(owner, name, own)

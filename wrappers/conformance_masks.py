@@ -17,11 +17,12 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 from riskenv.wrappers.action_spaces import action_kind
 from riskenv.wrappers.conformance_report import Finding
+from riskenv.wrappers.conformance_spaces import has_box, has_own_masks
 from riskenv.wrappers.mask_slots import Flags, chosen, slot_flags, with_choices
-from riskenv.wrappers.observations import same
+from riskenv.wrappers.observations import copied, same
 from riskenv.wrappers.risk_constrained_env import RiskConstrainedEnv
 
-from riskenv.decision import Verdict
+from riskenv.decision import Decision, Verdict
 
 # Rounding of sizes that are added up in floating point.
 _SLACK = 1e-6
@@ -51,64 +52,84 @@ class MaskWatch:
         self._env, self._layer, self._add = env, layer, add
         self._kind = action_kind(layer.action_space)
         self._menu = isinstance(layer.action_space, spaces.Discrete)
-        self._own_masks = any("action_masks" in vars(type(wrapper)) for wrapper in outside)
+        self._own_masks = any(map(has_own_masks, outside))
         self._flags: list[Flags] | None = None
-        self._base: Any = None
+        self._base: Any = None  # the agent's action that does nothing; None = not known
         self._reach, self._additive = 0, True
+        self._reached: list[Any] = []
+        self._all_offered = False
         self.joint = self.joint_unchanged = 0
 
     def action(self, rng: np.random.Generator) -> Any:
         """The next action to take: half of them drawn from the mask, where it can be read."""
-        space = self._env.action_space
-        action = space.sample()
-        self._flags = self._offered()
-        if self._flags is None or rng.random() >= 0.5:
-            return action
-        drawn = [int(rng.choice(np.flatnonzero(flags))) for flags in self._flags]
-        if self._menu:
-            return with_choices(space, action, drawn)
-        base = chosen(space, self._base)
-        slot = int(rng.integers(len(drawn)))
-        if rng.random() < 0.5:  # one choice by itself, in or out
-            one = list(base)
-            every = rng.random() < 0.3
-            one[slot] = int(rng.integers(len(self._flags[slot]))) if every else drawn[slot]
-            drawn = one
-        action = with_choices(space, self._base, drawn)
-        self._additive = self._adds_up(action, base, drawn)
+        action = self._env.action_space.sample()
+        self._flags, self._reached = self._offered(), []
+        if self._flags is not None and rng.random() < 0.5:
+            action = self._drawn(action, self._flags, rng)
+        self._all_offered = self._flags is not None and all(self._choices_offered(action))
         return action
 
-    def judge(self, action: Any, intervened: bool, reached: Any) -> None:
+    def _drawn(self, action: Any, flags: list[Flags], rng: np.random.Generator) -> Any:
+        """An action that the mask offers, or one choice by itself."""
+        space = self._env.action_space
+        drawn = [int(rng.choice(np.flatnonzero(of_slot))) for of_slot in flags]
+        if self._menu or self._base is None:
+            return with_choices(space, action, drawn)
+        slot = int(rng.integers(len(drawn)))
+        if rng.random() < 0.5:  # one choice by itself, in or out
+            one = chosen(space, self._base)
+            every = rng.random() < 0.3
+            one[slot] = int(rng.integers(len(flags[slot]))) if every else drawn[slot]
+            drawn = one
+        return with_choices(space, self._base, drawn)
+
+    def _choices_offered(self, action: Any) -> list[bool]:
+        """Whether the mask offers what the action chooses, slot by slot."""
+        choices = chosen(self._env.action_space, action)
+        return [bool(f[choice]) for f, choice in zip(self._flags or [], choices, strict=True)]
+
+    def reaches(self, action: Any) -> None:
+        """The action that reaches the layer, which has yet to do it."""
+        self._reached.append(copied(action))
+        if self._all_offered and not self._menu:
+            self._additive = self._adds_up(action)
+
+    def judge(self, action: Any, intervened: bool, decision: Decision | None) -> None:
         """What came of the action since `action` was called.
 
         Args:
-            intervened: whether the layer replaced it; reached: what came to the layer.
+            intervened: whether the layer replaced it; decision: how it decided, None where it
+                raised instead.
         """
-        if self._flags is None:
+        if self._flags is None or len(self._reached) != 1:
             return
-        if not same(reached, action):
-            if not self._own_masks:
-                self._found(
-                    "outer_remap",
-                    f"the agent chose {action!r} and {reached!r} reached the layer: its mask is "
-                    "of no use outside",
-                )
-                return
-            if not self._menu:
-                return  # the base of the agent's slots is not known
-        choices = chosen(self._env.action_space, action)
-        offered = [bool(f[choice]) for f, choice in zip(self._flags, choices, strict=True)]
+        remapped = not same(self._reached[0], action)
+        if remapped and not self._own_masks:
+            self._found(
+                "outer_remap",
+                f"the agent chose {action!r} and {self._reached[0]!r} reached the layer: its mask "
+                "is of no use outside",
+            )
+            return
+        space = self._env.action_space
+        choices, offered = chosen(space, action), self._choices_offered(action)
         if self._menu:
             if offered[0] == intervened:
                 self._inconsistent(action, offered[0], intervened)
             return
-        base = chosen(self._env.action_space, self._base)
-        moved = [k for k, (a, b) in enumerate(zip(choices, base, strict=True)) if a != b]
-        if not same(with_choices(self._env.action_space, action, base), self._base):
+        base = None if self._base is None else chosen(space, self._base)
+        if base is not None and not same(with_choices(space, action, base), self._base):
             return  # a mask is of the choices with each Box at rest
-        decision = self._layer.last_decision
-        if not moved or (decision is not None and decision.verdict is Verdict.REDUCE):
+        if decision is not None and decision.verdict is Verdict.REDUCE:
             return  # a reduction is the layer's own doing, whatever was asked for
+        if base is None or remapped:
+            # Which of the agent's choices rest is not known: they are judged all together.
+            if all(offered) and intervened and self._reach >= len(choices):
+                self._combined(action)
+            return
+        moved = [k for k, (a, b) in enumerate(zip(choices, base, strict=True)) if a != b]
+        if not moved:
+            return
         if all(offered):
             if len(moved) > self._reach:
                 return
@@ -141,22 +162,32 @@ class MaskWatch:
                 self._found("mask", f"the mask is empty{where}: nothing is offered there")
                 return None
         if not self._menu:
-            if space != layer.action_space:
+            own = space == layer.action_space
+            if not own and (not self._own_masks or has_box(space)):
                 return None
-            fallbacks = layer.adapter.fallbacks(layer.env)
-            self._base = fallbacks[0] if fallbacks else self._kind.rest()
+            self._base = self._rest() if own else None
             every = len(flags) if layer._mask_slots is None else layer._mask_slots
             self._reach = 1 if layer.assessment.reducing else every
         return flags
 
-    def _adds_up(self, action: Any, base: list[int], drawn: list[int]) -> bool:
-        """Whether the trades of slots add up to the trades of them all."""
-        adapter, env, space = self._layer.adapter, self._layer.env, self._env.action_space
+    def _rest(self) -> Any:
+        """The layer's action that does nothing."""
+        fallbacks = self._layer.adapter.fallbacks(self._layer.env)
+        return fallbacks[0] if fallbacks else self._kind.rest()
+
+    def _adds_up(self, action: Any) -> bool:
+        """Whether the trades of slots add up to the trades of them all, in the layer's action."""
+        adapter, env, space = self._layer.adapter, self._layer.env, self._layer.action_space
+        if not space.contains(action):
+            return True
+        rest = self._rest()
+        base, drawn = chosen(space, rest), chosen(space, action)
 
         def trades(choices: list[int]) -> NDArray[np.float64] | None:
-            return adapter.preview(env, with_choices(space, self._base, choices))
+            answer = adapter.preview(env, with_choices(space, rest, choices))
+            return None if answer is None else np.array(answer, dtype=np.float64)
 
-        still, done = trades(base), adapter.preview(env, action)
+        still, done = trades(base), trades(drawn)
         if still is None or done is None:
             return False
         total = still.copy()

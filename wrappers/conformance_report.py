@@ -35,7 +35,7 @@ class ConformanceReport:
 
     Attributes:
         protection: how far the layer can protect this env.
-        steps: env steps taken.
+        steps: env steps that were watched, those without the layer and those inside it.
         previewed: steps whose trades were known beforehand.
         matched: steps after which the account had changed by just these trades.
         declared: steps on which it changed otherwise as well, as the traits say that it may.
@@ -43,17 +43,21 @@ class ConformanceReport:
         findings: problems and remarks.
         joint, joint_unchanged: combinations of choices that a mask of slots offered together, and
             how many of them were done unchanged.
+        rows, tried, inside: actions of a menu, how many different ones of them were tried at all,
+            and how many inside the layer; 0 where there is no menu.
 
     Example:
         >>> report = ConformanceReport(
         ...     Protection.ENCODE, steps=4, previewed=4, matched=3, declared=0,
         ...     by_action={0: (2, 2), 1: (1, 2)}, findings=(Finding("fill", "half was filled"),),
+        ...     rows=3, tried=2, inside=1,
         ... )
         >>> report.share_matched, [finding.code for finding in report.problems]
         (0.75, ['fill'])
         >>> print("\\n".join(str(report).splitlines()[1:]))
         preview matched: 75.0% of 4 actions
           action 1: 1 of 2
+        actions of the menu tried: 2 of 3, 1 of them inside the layer; 1 never
         PROBLEM fill: half was filled
         1 problems
     """
@@ -67,6 +71,9 @@ class ConformanceReport:
     findings: tuple[Finding, ...]
     joint: int = 0
     joint_unchanged: int = 0
+    rows: int = 0
+    tried: int = 0
+    inside: int = 0
 
     @property
     def problems(self) -> tuple[Finding, ...]:
@@ -92,6 +99,12 @@ class ConformanceReport:
             for action, (matched, tried) in sorted(self.by_action.items())
             if matched < tried
         ]
+        if self.rows:
+            never = self.rows - self.tried
+            lines.append(
+                f"actions of the menu tried: {self.tried:,} of {self.rows:,}, {self.inside:,} of "
+                f"them inside the layer" + (f"; {never:,} never" if never else "")
+            )
         if self.joint:
             lines.append(
                 f"combinations of what the mask offers, done unchanged: {self.joint_unchanged:,} "

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 import numpy as np
 from riskenv.wrappers.adapter import Traits
+from riskenv.wrappers.conformance_declared import (
+    Conduct,
+    expired,
+    is_declared,
+    is_gone,
+    late,
+    other_kinds,
+    towards_zero,
+)
+from riskenv.wrappers.conformance_passage import (
+    SAME,
+    Book,
+    Passage,
+    difference,
+    holdings,
+)
+from riskenv.wrappers.conformance_report import Finding
 
 from riskenv.instruments import Instrument
-from riskenv.market import Market
-from riskenv.portfolio import Portfolio
 from riskenv.quote_quality import UNKNOWN_REASONS
-
-Book = Mapping[Instrument, float]
-
-# What counts as the same number of contracts, as a share of what is held or traded of it: envs add
-# lots up in floating point, and a lot may be a share or a hundred-thousandth of a coin.
-SAME = 1e-8
 
 MATCHED, DECLARED, UNKNOWN = "matched", "declared", "unknown"
 
@@ -31,6 +39,8 @@ MISMATCHES = {
     "or the nearest listed contract chosen there ({n} steps; {example})",
     "cut": "less was traded than previewed: the env cuts sizes, as to cash at hand "
     "({n} steps; {example})",
+    "late_size": "another size was traded than previewed, as the env works sizes out at a later "
+    "price ({n} steps; {example})",
     "other_size": "another size was traded than previewed ({n} steps; {example})",
     "stop": "positions were closed without being asked, as by a stop or a margin call inside step "
     "({n} steps; {example}). Declare it in Traits.unasked",
@@ -40,55 +50,38 @@ MISMATCHES = {
     "({n} steps; {example}). Declare it in Traits.unasked",
 }
 
+# Of these codes the ones that are no problem: declared, and within what prices explain.
+REMARKS = frozenset({"late_size"})
 
-@dataclass(frozen=True, eq=False)
-class Passage:
-    """One step of the env as the layer drove it: before, asked, after.
 
-    Attributes:
-        before, market: the book and the market of the decision.
-        expected: the previewed trades; None where they could not be known.
-        after, next_market: the book and the market that followed.
+def verdict_on(passage: Passage, traits: Traits, conduct: Conduct | None = None) -> tuple[str, str]:
+    """(code, example) of a step: matched, declared, unknown, or a key of `MISMATCHES`.
+
+    What is left of the change after the preview is judged by what was declared, contract by
+    contract: see `is_declared`. What is not declared names the trap.
+
+    Args:
+        conduct: of the run; by default of this step.
     """
-
-    before: Portfolio
-    market: Market
-    expected: Book | None
-    after: Portfolio
-    next_market: Market
-
-
-def holdings(portfolio: Portfolio) -> dict[Instrument, float]:
-    """Contract -> signed contracts, of what is held.
-
-    Example:
-        >>> from riskenv.instruments import InstrumentTable
-        >>> spy = Instrument("SPY")
-        >>> table = InstrumentTable.of([spy, Instrument("QQQ")])
-        >>> {i.symbol: q for i, q in holdings(Portfolio.of(table, {spy: 3.0}, 0.0)).items()}
-        {'SPY': 3.0}
-    """
-    rows = np.flatnonzero(portfolio.quantity)
-    return {portfolio.table.instruments[r]: float(portfolio.quantity[r]) for r in rows}
-
-
-def verdict_on(passage: Passage, traits: Traits) -> tuple[str, str]:
-    """(code, example) of a step: matched, declared, unknown, or a key of `MISMATCHES`."""
     if passage.expected is None:
         return UNKNOWN, ""
-    before, after = holdings(passage.before), holdings(passage.after)
-    size = _sizes(before, after, passage.expected)
-    moved, asked = difference(after, before, size), difference(passage.expected, {}, size)
-    left = difference(moved, asked, size)
+    moved, asked, left = passage.changes
     if not left:
         return MATCHED, ""
     example = f"previewed {_words(asked)}, traded {_words(moved)}"
-    expired = all(0 < instrument.expiry <= passage.next_market.now for instrument in left)
-    if expired:
-        return (DECLARED if "expiry" in traits.unasked else "expiry"), example
-    if set(traits.unasked) - {"expiry"}:
+    before = holdings(passage.before)
+    conduct = Conduct.of([passage], traits) if conduct is None else conduct
+    if other_kinds(traits) and _same_under_other_contracts(before, asked, moved):
         return DECLARED, example
-    return _mismatch(before, moved, asked, left), example
+    odd = {i: q for i, q in left.items() if not is_declared(passage, i, traits, conduct)}
+    if not odd:
+        return DECLARED, example
+    if all(expired(passage, i) and is_gone(passage, i) for i in odd):
+        return "expiry", example
+    sized_later = traits.units == "fraction_of_equity" and traits.fills == "next"
+    if sized_later and all(late(passage, i, traits.whole_lots) for i in odd):
+        return "late_size", example
+    return _mismatch(before, moved, asked, odd), example
 
 
 def _mismatch(before: Book, moved: Book, asked: Book, left: Book) -> str:
@@ -97,11 +90,8 @@ def _mismatch(before: Book, moved: Book, asked: Book, left: Book) -> str:
         return "restruck"
     unasked = not set(left) & set(asked)  # what was asked for was done, and more
     if unasked:
-        towards_zero = all(
-            before.get(i, 0.0) * lots < 0.0 and abs(lots) <= abs(before.get(i, 0.0)) * (1.0 + SAME)
-            for i, lots in left.items()
-        )
-        return "stop" if towards_zero else "client_flow"
+        closed = all(towards_zero(lots, before.get(i, 0.0)) for i, lots in left.items())
+        return "stop" if closed else "client_flow"
     if not moved:
         return "ignored"
     if not set(moved) & set(asked):
@@ -129,28 +119,6 @@ def _same_under_other_contracts(before: Book, asked: Book, moved: Book) -> bool:
     return kinds(gone) == kinds(new)
 
 
-def difference(book: Book, other: Book, size: Book | None = None) -> dict[Instrument, float]:
-    """`book` less `other`, what is the same but for rounding left out.
-
-    Args:
-        size: what rounding is judged by, of each contract; by default the larger of the two.
-
-    Example:
-        >>> spy, qqq = Instrument("SPY"), Instrument("QQQ")
-        >>> left = difference({spy: 3.0, qqq: 1e-5}, {spy: 3.0 + 1e-12})
-        >>> {i.symbol: q for i, q in left.items()}
-        {'QQQ': 1e-05}
-    """
-    size = _sizes(book, other) if size is None else size
-    left = {i: book.get(i, 0.0) - other.get(i, 0.0) for i in dict.fromkeys([*book, *other])}
-    return {i: q for i, q in left.items() if not abs(q) <= SAME * size[i]}
-
-
-def _sizes(*books: Book) -> dict[Instrument, float]:
-    keys = dict.fromkeys(i for book in books for i in book)
-    return {i: max(abs(book.get(i, 0.0)) for book in books) for i in keys}
-
-
 def _words(book: Book) -> str:
     if not book:
         return "nothing"
@@ -161,53 +129,8 @@ def _key(item: tuple[Instrument, float]) -> tuple[str, int, int, float, float, s
     return item[0].sort_key
 
 
-def payments(passages: list[Passage], traits: Traits) -> tuple[str, str] | None:
-    """Whether the account paid for what it traded, at the prices of the decision.
-
-    Returns:
-        None where it did, or where nothing can be said; else (code, words): "fills_next" where
-        the prices that followed explain the payments, "nav" where neither do. Interest, fees and
-        spreads are allowed for: 1 % of what was traded, besides the quoted spread.
-    """
-    now = later = size = spread = 0.0
-    for p in passages:
-        before, after, expected = holdings(p.before), holdings(p.after), p.expected or {}
-        size_of = _sizes(before, after, expected)
-        moved = difference(after, before, size_of)
-        odd = difference(moved, expected, size_of)
-        if not moved or odd or any(i.on_future for i in moved):
-            continue
-        rows = [p.market.table.index[i] for i in moved]
-        later_rows = [p.next_market.table.index.get(i, -1) for i in moved]
-        if -1 in later_rows:
-            continue
-        lots = np.array(list(moved.values())) * p.market.table.multiplier[rows]
-        mid, next_mid = p.market.mid[rows], p.next_market.mid[later_rows]
-        if not (np.isfinite(mid).all() and np.isfinite(next_mid).all()):
-            continue
-        paid = p.before.cash - p.after.cash
-        now += abs(paid - float(lots @ mid))
-        later += abs(paid - float(lots @ next_mid))
-        size += float(np.abs(lots) @ mid)
-        spread += float(np.abs(lots) @ p.market.half_spread[rows])
-    allowed = 0.01 * size + 1.5 * spread
-    tight = 1e-6 * size + 1.5 * spread
-    if traits.fills == "now" and now > tight and later < 0.5 * now:
-        return "fills_next", (
-            "the market advances before the fill: trades were paid at the prices that followed "
-            f"the decision (off by {now:.6g} at the decision's prices, by {later:.6g} at the next "
-            "ones). Declare Traits(fills='next')"
-        )
-    if min(now, later) > allowed:
-        return "nav", (
-            f"cash does not pay for what is traded: off by {min(now, later):.6g} on trades of "
-            f"{size:.6g}. Is the multiplier right, is a premium booked elsewhere?"
-        )
-    return None
-
-
-def unknown_quotes(passages: list[Passage]) -> str:
-    """What is said of steps on which a contract that is held had no quote to trust; "" if none.
+def unknown_quotes(passages: Iterable[Passage]) -> Finding | None:
+    """What is said of steps on which a contract that is held had no quote to trust.
 
     A slot that is taken for a contract shows itself here: the quote moves on to another strike.
     """
@@ -220,8 +143,9 @@ def unknown_quotes(passages: list[Passage]) -> str:
             symbol = p.market.table.symbols[rows[0]]
             example = example or f"{symbol}: {UNKNOWN_REASONS[code[rows[0]]]}"
     if not count:
-        return ""
-    return (
+        return None
+    words = (
         f"what is held was Unknown on {count} steps ({example}), and blocks entries there. Is the "
         "quote that of the contract, or of the slot that it was bought from?"
     )
+    return Finding("unknown_quotes", words, problem=False)

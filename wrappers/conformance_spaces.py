@@ -50,7 +50,7 @@ def remap_findings(
         outside: the wrappers between the agent and the layer, the outermost first.
     """
     for wrapper in outside:
-        if "action_masks" in vars(type(wrapper)):
+        if has_own_masks(wrapper):
             return  # from here on the mask is the wrapper's own; what comes of it is seen
         remaps = isinstance(wrapper, gymnasium.ActionWrapper)
         if remaps or wrapper.action_space != wrapper.env.action_space:
@@ -60,6 +60,31 @@ def remap_findings(
                 "the layer's rows, not of the agent's. Put it inside, with adapter=... that reads "
                 "through it",
             )
+
+
+def has_own_masks(wrapper: gymnasium.Wrapper[Any, Any, Any, Any]) -> bool:
+    """Whether a wrapper says itself which actions are offered, by its class or one it is made of.
+
+    Example:
+        >>> class Turned(gymnasium.Wrapper):
+        ...     def action_masks(self):
+        ...         return self.env.get_wrapper_attr("action_masks")()[::-1]
+        >>> class Named(Turned):
+        ...     pass
+        >>> has_own_masks(Named(gymnasium.Env())), has_own_masks(gymnasium.Wrapper(gymnasium.Env()))
+        (True, False)
+    """
+    return any("action_masks" in vars(owner) for owner in (wrapper, *type(wrapper).__mro__))
+
+
+def has_box(space: spaces.Space[Any]) -> bool:
+    """Whether a part of the space is continuous.
+
+    Example:
+        >>> has_box(spaces.Dict({"side": spaces.Discrete(2), "size": spaces.Box(0, 1)}))
+        True
+    """
+    return any(True for _ in _boxes(space))
 
 
 def _boxes(space: spaces.Space[Any]) -> Iterator[spaces.Box]:

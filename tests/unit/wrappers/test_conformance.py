@@ -149,7 +149,7 @@ def test_where_there_is_no_trap_none_is_found(make, adapter):
     report = check_constrained_env(constrained(make(), adapter()))
     assert report.findings == ()
     assert report.share_matched == 1.0
-    assert report.steps == report.previewed == 200
+    assert report.steps == report.previewed == 400
     assert "no problems" in str(report)
 
 
@@ -165,7 +165,7 @@ def test_what_is_declared_is_counted_and_no_problem(env, unasked):
     report = check_constrained_env(constrained(env(), adapter))
     assert report.problems == ()
     assert report.declared > 0
-    assert report.matched + report.declared == report.previewed == 200
+    assert report.matched + report.declared == report.previewed == 400
     assert f"{report.declared:,} more with declared changes" in str(report)
 
 
@@ -207,7 +207,7 @@ def test_with_the_account_alone_nothing_is_previewed_and_the_level_says_so():
     report = check_constrained_env(constrained(traps.Shares(), adapter))
     assert report.protection is Protection.READ
     assert report.problems == ()
-    assert report.matched == report.previewed < 200
+    assert report.matched == report.previewed < 400
     assert str(report).startswith("protection READ")
 
 
@@ -277,7 +277,7 @@ def test_the_command_prints_the_level_and_the_share(run):
     assert result.exit_code == 0
     assert "protection ENCODE" in result.output
     assert re.search(
-        r"preview matched: 9\d\.\d% of 30 actions, 1 more with declared", result.output
+        r"preview matched: 9\d\.\d% of 60 actions, 1 more with declared", result.output
     )
     assert "no problems" in result.output
 
