@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import gymnasium
 import numpy as np
 import pytest
 from gymnasium import spaces
 from riskenv.wrappers import RiskConstrainedEnv, check_constrained_env
 from riskenv.wrappers.mask_slots import chosen, slot_flags, with_choices
+
+from riskenv.decision import Verdict
 
 from . import trap_envs as traps
 from .joint_envs import KINDS, Bits, JointAdapter, ManySlots, Parts, Slots, constrained
@@ -127,6 +131,14 @@ class NotByKey(RiskConstrainedEnv):
         return np.ones(8, dtype=bool)
 
 
+class ReducedBefore(AllOpen):
+    """Offers everything, and its last decision was a reduction."""
+
+    def step(self, action):
+        self.last_decision = SimpleNamespace(verdict=Verdict.REDUCE)
+        return super().step(action)
+
+
 def layer(cls, kind, **arguments):
     limits = {"caps": {"gross_delta": 450.0}}
     return cls(kind(), limits, adapter=JointAdapter(), **arguments)
@@ -149,6 +161,11 @@ def layer(cls, kind, **arguments):
 def test_a_mask_that_step_does_not_keep_is_a_problem(make, words):
     problems = found(make(), steps=400)
     assert words in problems["mask"]
+
+
+def test_what_is_raised_on_is_not_judged_by_the_decision_before_it():
+    env = layer(ReducedBefore, Slots, masked_action="raise")
+    assert "inconsistent with step" in found(env, steps=300)["mask"]
 
 
 def test_a_careful_mask_that_rules_out_what_would_pass_is_no_problem():
