@@ -139,7 +139,8 @@ def traffic_light(
 ) -> TrafficLight:
     """Basel's zones: yellow from a cumulative probability of 95 %, red from 99.99 % (1996).
 
-    Any number of days and p has a zone; only 250 days at 1 % have a multiplier.
+    Any number of days and p has a zone, and no exception at all is green, however few the days;
+    only 250 days at 1 % have a multiplier.
 
     Example:
         >>> light = traffic_light(6)
@@ -156,9 +157,9 @@ def traffic_light(
         return TrafficLight("unknown", math.nan, None)
     cumulative = float(bdtr(x, n, tail_probability))
     zone, plus = "green", 0.0
-    if cumulative >= _RED_FROM:
+    if x > 0 and cumulative >= _RED_FROM:
         zone, plus = "red", 1.0
-    elif cumulative >= _YELLOW_FROM:
+    elif x > 0 and cumulative >= _YELLOW_FROM:
         zone, plus = "yellow", _PLUS_FACTORS.get(x, math.nan)
     regulatory = n == _REGULATORY_DAYS and math.isclose(tail_probability, _REGULATORY_TAIL)
     return TrafficLight(zone, cumulative, _MULTIPLIER + plus if regulatory else None)

@@ -54,6 +54,8 @@ def past_moves(
     columns: list[NDArray[np.float64]] = []
     for symbol, sector, rule in window.looking_back:
         touched = np.array([window.touches(symbol, sector, ticker) for ticker in tickers])
+        if not touched.any():
+            continue  # no past move of it is known; the jump of the rule counts alone
         earliest = now - rule.gap_history_days * NS_PER_DAY
         times = [
             event.time

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from riskenv.sessions import Sessions
+
 
 @dataclass(frozen=True, eq=False)
 class FactorHistory:
@@ -20,7 +22,8 @@ class FactorHistory:
         overnight: (D, U) ln of the session's open over the previous session's close; None = opens
             are not known.
 
-    A NaN is a gap in the history and is kept: scenarios skip the dates that touch it, and count.
+    A NaN is a gap in the history and is kept: scenarios skip the dates that touch it. A session of
+    the exchange that has no row is one too (`on`).
 
     Raises:
         ValueError: shapes that do not match, times not strictly increasing, tickers not sorted.
@@ -47,3 +50,37 @@ class FactorHistory:
             if array.shape != wanted:
                 raise ValueError(f"{name}: got shape {array.shape}; allowed: {wanted}")
             object.__setattr__(self, name, array)
+
+    def on(self, sessions: Sessions) -> FactorHistory:
+        """With a day of NaN for each session that is missing between two days of the history.
+
+        Without it, windows of several sessions would reach over the gap as if it were not there.
+
+        Example:
+            >>> closes = np.arange(1, 6) * 10
+            >>> moves = np.array([[0.01], [0.02], [0.05]])
+            >>> history = FactorHistory(("A",), closes[[0, 1, 4]], moves, moves)
+            >>> history.on(Sessions(closes - 5, closes)).log_return[:, 0].tolist()
+            [0.01, 0.02, nan, nan, 0.05]
+        """
+        opens, closes = sessions.opens, sessions.closes
+        inside = (self.times >= opens[0]) & (self.times <= closes[-1])
+        of = np.searchsorted(closes, self.times)
+        missing = [
+            closes[a + 1 : b]
+            for a, b, known in zip(of[:-1], of[1:], inside[:-1] & inside[1:], strict=True)
+            if known and b > a + 1
+        ]
+        if not missing:
+            return self
+        gaps = np.concatenate(missing)
+        at = np.searchsorted(self.times, gaps)
+
+        def with_gaps(moves: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.insert(moves, at, np.nan, axis=0)
+
+        return FactorHistory(
+            self.underlyings, np.insert(self.times, at, gaps), with_gaps(self.log_return),
+            with_gaps(self.log_vol_change),
+            None if self.overnight is None else with_gaps(self.overnight),
+        )  # fmt: skip

@@ -98,9 +98,14 @@ class GapRiskMonitor:
         self, market: Market, tickers: tuple[str, ...]
     ) -> tuple[NDArray[np.float64], tuple[Caution, ...]]:
         """(2U, J) jumps that quotes imply, and where they do not (`riskenv.event_implied`)."""
-        if not any(rule.gap_implied > 0.0 for rule in self.policy.rules):
+        if not self.asks_quotes:
             return np.zeros((2 * len(tickers), 0)), ()
         return implied_moves(self.window(market.now, tickers), market, tickers)
+
+    @cached_property
+    def asks_quotes(self) -> bool:
+        """Whether any rule takes a jump from quotes."""
+        return any(rule.gap_implied > 0.0 for rule in self.policy.rules)
 
     @cached_property
     def _past(self) -> dict[Scope, tuple[Event, ...]]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from riskenv.compilation import jit
 from riskenv.config import Config, ConfigError
@@ -25,11 +25,23 @@ class HistoryJumps(Config):
         sigmas: it is a jump of all tickers, as they moved together, where the log return of one of
             them is further from 0 than so many of its own standard deviations.
         window: sessions of history that are looked at.
+        min_days: of these, days on which a ticker's return is known. With fewer its jumps are
+            Unknown. So is what a jump of another ticker did to one that has no move on that day,
+            such as one listed later: give it a proxy.
     """
 
     of: Literal["day", "overnight"] = "day"
     sigmas: float = Field(default=4.0, ge=2.0, le=50.0)
     window: int = Field(default=2500, ge=100, le=20_000)
+    min_days: int = Field(default=100, ge=20, le=20_000)
+
+    @model_validator(mode="after")
+    def _days_lie_in_the_window(self) -> HistoryJumps:
+        if self.min_days > self.window:
+            raise ValueError(
+                f"min_days: got {self.min_days}; allowed: at most window {self.window}"
+            )
+        return self
 
 
 def jump_returns(history: FactorHistory, rule: HistoryJumps) -> NDArray[np.float64]:
@@ -65,28 +77,36 @@ def history_jumps(
 ) -> NDArray[np.float64]:
     """The joint moves on days of a jump.
 
-    A day on which a ticker has no move is none. A deviation is that of moves around 0, the jumps
-    among them.
+    A deviation is that of moves around 0, the jumps among them.
 
     Args:
         log_return, log_vol_change: (D, U) moves known by now, oldest first; the returns of those
             parts of days that the rule is about.
 
     Returns:
-        (2U, J) log spot and then log volatility moves, oldest first.
+        (2U, J) log spot and then log volatility moves, oldest first. NaN is Unknown: of a ticker of
+        which one of the two is missing on a day of a jump, and everywhere of one that has too few
+        days (`HistoryJumps.min_days`), for which a last column stands in where there is no jump.
 
     Example:
         >>> quiet = np.full((99, 1), 0.01)
         >>> moves = np.concatenate([quiet, [[-0.2]]])
         >>> history_jumps(moves, 2.0 * moves, HistoryJumps()).tolist()
         [[-0.2], [-0.4]]
+        >>> history_jumps(moves[1:], 2.0 * moves[1:], HistoryJumps()).tolist()   # of 99 days
+        [[nan], [nan]]
     """
     spot, vol = log_return[-rule.window :], log_vol_change[-rule.window :]
     deviation = np.empty(spot.shape[1])
     _root_mean_squares(np.ascontiguousarray(spot), deviation)
-    joint = np.isfinite(spot).all(axis=1) & np.isfinite(vol).all(axis=1)
-    far = joint & (np.abs(spot) > rule.sigmas * deviation).any(axis=1)
-    return np.ascontiguousarray(np.concatenate([spot[far], vol[far]], axis=1).T)
+    known = np.isfinite(spot)
+    few = known.sum(axis=0) < rule.min_days
+    days = np.flatnonzero((known & (np.abs(spot) > rule.sigmas * deviation)).any(axis=1))
+    if few.any() and not days.size:
+        return np.tile(np.where(few, np.nan, 0.0), 2)[:, None]
+    unknown = ~(known[days] & np.isfinite(vol[days])) | few
+    moves = [np.where(unknown, np.nan, part[days]) for part in (spot, vol)]
+    return np.ascontiguousarray(np.concatenate(moves, axis=1).T)
 
 
 def implied_jump(vol_1: float, years_1: float, vol_2: float, years_2: float) -> float:

@@ -45,9 +45,14 @@ from riskenv.projection import Proposal
 from riskenv.proxies import with_proxies
 from riskenv.reduction import ReductionPlan
 from riskenv.reduction_of_book import forced_plan, reduce_by
-from riskenv.risk_matrices import MatrixCache
+from riskenv.risk_matrices import NO_JUMPS, JumpsOfMarket, MatrixCache
 from riskenv.risk_report import risk_report, var_report
-from riskenv.scenario_set import book_tails, refuse_missing_factors, scenario_set
+from riskenv.scenario_set import (
+    book_tails,
+    refuse_missing_factors,
+    scenario_set,
+    unknown_beyond,
+)
 from riskenv.scenarios import ScenarioSet
 from riskenv.selection import allowed_rows, evaluate, replacement
 from riskenv.sessions import Sessions
@@ -103,11 +108,14 @@ class PortfolioRiskManager:
         self.history = history
         self.var = var or VarConfig()
         # What scenarios are drawn from; the history itself is what is told and saved.
-        self._factors = None if history is None else with_proxies(history, self.var.proxies)
+        self._factors = None
+        if history is not None:
+            self._factors = with_proxies(history, self.var.proxies).on(sessions)
         self.monitor = GapRiskMonitor(
             events, event_policy or EventPolicy(), sessions, sectors, unknown_days
         )
         self._layouts: dict[tuple[str, ...], Layout] = {}
+        self._beyond_history: dict[tuple[str, ...], tuple[str, ...]] = {}
         self._tails_of: WeakKeyDictionary[Any, BookTails] = WeakKeyDictionary()
         self._refuse_unknowable_caps()
         if self._factors is not None:
@@ -159,24 +167,32 @@ class PortfolioRiskManager:
             self._cache_bytes,
         )
 
-    def _implied(self, market: Market) -> tuple[FloatArray | None, tuple[Caution, ...]]:
-        """The jumps that quotes imply, None where there are none, and where they do not."""
+    def _jumps_of(self, market: Market) -> tuple[JumpsOfMarket, tuple[Caution, ...]]:
+        """What jumps by the market alone, and where quotes imply no jump though they should."""
         if self._factors is None:
-            return None, ()
-        moves, cautions = self.monitor.implied_moves(market, self._factors.underlyings)
-        return (moves if moves.size else None), cautions
+            return NO_JUMPS, ()
+        tickers = market.table.underlyings
+        lacking = self._beyond_history.get(tickers)
+        if lacking is None:
+            known = self._factors.underlyings
+            lacking = tuple(ticker for ticker in tickers if ticker not in known)
+            self._beyond_history[tickers] = lacking
+        if not self.monitor.asks_quotes:
+            return (JumpsOfMarket(lacking) if lacking else NO_JUMPS), ()
+        moves, cautions = self.monitor.implied_moves(market, (*self._factors.underlyings, *lacking))
+        return JumpsOfMarket(lacking, moves if moves.size else None), cautions
 
-    def _scenarios_at(self, now: int, implied: FloatArray | None = None) -> ScenarioSet | None:
-        history = self._factors
+    def _scenarios_at(self, now: int, of_market: JumpsOfMarket) -> ScenarioSet | None:
+        history, (lacking, implied) = self._factors, of_market
         if history is None:
             if not any(self.var.stress.horizons):
                 return None
             return scenario_set(None, self.sessions, now, self.var)
-        jumps = self.monitor.window(now, history.underlyings).jumps
-        past = self.monitor.past_moves(now, history)
+        jumps = self.monitor.window(now, (*history.underlyings, *lacking)).jumps
+        past = unknown_beyond(self.monitor.past_moves(now, history), lacking)
         if implied is not None:
             past = np.concatenate([past, implied], axis=1)
-        return scenario_set(history, self.sessions, now, self.var, jumps, past)
+        return scenario_set(history, self.sessions, now, self.var, jumps, past, lacking)
 
     # -- assess ---------------------------------------------------------------------------------
 
@@ -208,9 +224,9 @@ class PortfolioRiskManager:
             raise ValueError("portfolio, market: must be over the same InstrumentTable object")
         market = market.under(self.limits.quotes)
         limits, tickers = self.limits, market.table.underlyings
-        implied, _ = self._implied(market)
-        matrices = self._cache.matrices(market, implied)
-        tails = self._tails(self._cache.scenarios(market.now, implied))
+        jumps, _ = self._jumps_of(market)
+        matrices = self._cache.matrices(market, jumps)
+        tails = self._tails(self._cache.scenarios(market.now, jumps))
         layout = self._layout(tickers)
         measured = book_measures(portfolio, market, matrices, tails, layout, limits)
         interval, equity = measured.interval, measured.equity
@@ -431,7 +447,7 @@ class PortfolioRiskManager:
     # -- reports --------------------------------------------------------------------------------
 
     def _scenarios(self, market: Market) -> ScenarioSet | None:
-        return self._cache.scenarios(market.now, self._implied(market)[0])
+        return self._cache.scenarios(market.now, self._jumps_of(market)[0])
 
     def var_report(self, a: Assessment, recorded_pnl: ArrayLike | None = None) -> VarReport:
         """VaR of the held book against its limits: `riskenv.risk_report.var_report`."""
@@ -446,7 +462,7 @@ class PortfolioRiskManager:
             recorded_pnl: as of `riskenv.risk_report.var_report`.
         """
         require(Assessment, assessment=a)
-        cautions = self._implied(a.market)[1]
+        cautions = self._jumps_of(a.market)[1]
         scenarios = self._scenarios(a.market)
         return risk_report(
             self.limits, self.var, self.monitor, scenarios, cautions, a, recorded_pnl

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,22 @@ class RiskMatrices:
     X: FloatArray
     P: FloatArray
     rows: NDArray[np.int64]
+
+
+class JumpsOfMarket(NamedTuple):
+    """What the scenarios of an instant take from the market, besides its instant.
+
+    Attributes:
+        lacking: tickers that the history lacks, and so can only jump.
+        implied: (2U, J) jumps that quotes imply, of the history's tickers and then of these; None
+            = none.
+    """
+
+    lacking: tuple[str, ...] = ()
+    implied: FloatArray | None = None
+
+
+NO_JUMPS = JumpsOfMarket()
 
 
 class _Tick:
@@ -77,39 +94,41 @@ class MatrixCache:
     One cache serves markets of one `QuoteRules`.
 
     Args:
-        scenarios_at: the scenarios of an instant, or None where there is no history. It is handed
-            the instant and, where there are any, the jumps that the quotes imply.
+        scenarios_at: the scenarios of an instant and the market's own jumps, or None where there
+            is no history.
         max_bytes: memory bound over all instants kept.
     """
 
     def __init__(
-        self, scenarios_at: Callable[..., ScenarioSet | None], max_bytes: int = 1 << 30
+        self,
+        scenarios_at: Callable[[int, JumpsOfMarket], ScenarioSet | None],
+        max_bytes: int = 1 << 30,
     ) -> None:
         self._scenarios_at = scenarios_at
         self._max_bytes = max_bytes
-        self._ticks: OrderedDict[tuple[int, bytes], _Tick] = OrderedDict()
+        self._ticks: OrderedDict[tuple[int, tuple[str, ...], bytes], _Tick] = OrderedDict()
         self._bytes = 0
 
-    def scenarios(self, now: int, implied: FloatArray | None = None) -> ScenarioSet | None:
-        return self._tick(now, implied, 0).scenarios
+    def scenarios(self, now: int, jumps: JumpsOfMarket = NO_JUMPS) -> ScenarioSet | None:
+        return self._tick(now, jumps, 0).scenarios
 
-    def matrices(self, market: Market, implied: FloatArray | None = None) -> RiskMatrices:
+    def matrices(self, market: Market, jumps: JumpsOfMarket = NO_JUMPS) -> RiskMatrices:
         """X and P of every instrument of `market`.
 
         Args:
-            implied: (2U, J) jumps that its quotes imply; None = none.
+            jumps: of it.
         """
-        sticky = self._tick(market.now, implied, len(market.table)).sticky
+        sticky = self._tick(market.now, jumps, len(market.table)).sticky
         # A part has a smile of its own, of the contracts that are in it: the gate knows no other.
         if market.whole is not None and not sticky:
             # The whole cannot be written to any more, so that it need not be compared again.
             whole, part = market.whole
-            tick = self._tick(market.now, implied, len(whole.table))
+            tick = self._tick(market.now, jumps, len(whole.table))
             if tick.whole is None or tick.whole[0] is not whole:
-                tick.whole = whole, self.matrices(whole, implied)
+                tick.whole = whole, self.matrices(whole, jumps)
             of = tick.whole[1]
             return RiskMatrices(of.X, of.P, of.rows.take(part))
-        tick = self._tick(market.now, implied, len(market.table))
+        tick = self._tick(market.now, jumps, len(market.table))
         smiles = smiles_of(market) if sticky else None
         inputs = _inputs(market, smiles)
         rows, missing = self._known_rows(tick, market.table, inputs)
@@ -117,14 +136,14 @@ class MatrixCache:
             self._add(tick, market, inputs, rows, missing, smiles)
         return RiskMatrices(tick.X, tick.P, rows)
 
-    def _tick(self, now: int, implied: FloatArray | None, capacity: int) -> _Tick:
-        # Quotes that imply other jumps make other scenarios of the same instant.
-        key = now, b"" if implied is None else implied.tobytes()
+    def _tick(self, now: int, jumps: JumpsOfMarket, capacity: int) -> _Tick:
+        # Other jumps make other scenarios of the same instant.
+        lacking, implied = jumps
+        key = now, lacking, b"" if implied is None else implied.tobytes()
         tick = self._ticks.get(key)
         if tick is None:
             # Room for what is listed now and some positions that other books hold besides.
-            drawn = self._scenarios_at(now) if implied is None else self._scenarios_at(now, implied)
-            tick = _Tick(drawn, capacity + 16)
+            tick = _Tick(self._scenarios_at(now, jumps), capacity + 16)
             self._ticks[key] = tick
             self._bytes += tick.nbytes
             self._drop_oldest()

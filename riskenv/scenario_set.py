@@ -59,38 +59,43 @@ def scenario_set(
     config: VarConfig,
     jumps: Sequence[GapJump] = (),
     past_jumps: FloatArray | None = None,
+    lacking: tuple[str, ...] = (),
 ) -> ScenarioSet:
     """The scenarios as of `now`.
 
     A horizon with fewer than `config.min_scenarios` usable windows, or one that ends beyond the
-    calendar, gets an empty block, which makes its VaR Unknown.
+    calendar, gets an empty block, which makes its VaR Unknown; so do all of them where the history
+    ends more than `config.max_history_age` sessions before.
 
     Args:
         history: with its proxies; None = no moves, and no jumps: the stress grids alone.
         jumps: those of the events due, in order; past_jumps: (2U, J) more of them, log spot and
             then log vol moves of every ticker. Jumps of history follow them.
+        lacking: tickers that the history lacks, which count among the U: all that is known of
+            their moves are these jumps.
     """
-    tickers = () if history is None else history.underlyings
+    tickers = lacking if history is None else (*history.underlyings, *lacking)
     elapsed = [_elapsed_years(sessions, now, horizon) for horizon in HORIZONS]
     blocks: list[FloatArray] = []
     weights: list[FloatArray] = []
     if history is not None:
         draw = _Draw(history, now, config)
+        stale = draw.age(sessions) > config.max_history_age
         for horizon, years in zip(HORIZONS, elapsed, strict=True):
             block, age = draw.moves(horizon)
-            if years is None or block.shape[1] < config.min_scenarios:
+            if stale or years is None or block.shape[1] < config.min_scenarios:
                 block, age = block[:, :0], age[:0]
-            blocks.append(block)
+            blocks.append(unknown_beyond(block, lacking))
             if config.decay_half_life is not None:
                 weights.append(age_weights(age, exp(_LN_HALF / config.decay_half_life)))
         gaps = [_jump_block(tickers, jumps)]
         if past_jumps is not None:
             gaps.append(past_jumps)
         if config.history_jumps is not None:
-            gaps.append(draw.jumps(config.history_jumps))
+            gaps.append(unknown_beyond(draw.jumps(config.history_jumps), lacking))
         blocks.append(np.concatenate(gaps, axis=1))
     else:
-        blocks = [np.empty((0, 0))] * (len(HORIZONS) + 1)
+        blocks = [np.empty((2 * len(tickers), 0))] * (len(HORIZONS) + 1)
     moves = np.concatenate(blocks, axis=1)
     sizes = [block.shape[1] for block in blocks]
     passing = [*(years or 0.0 for years in elapsed), 0.0]
@@ -99,19 +104,20 @@ def scenario_set(
     named = tuple(ticker for ticker in config.stress.named if ticker not in tickers)
     grid = stress_grid(config.stress, (*tickers, *named))
     if grid is not None:
-        # History has nothing of the tickers that it lacks: NaN, up to the stress scenarios.
-        lacking = np.full((len(named) + 1, moves.shape[1]), np.nan)
-        taken = [
-            np.flatnonzero(grid.sessions <= horizon) if years is not None else np.empty(0, np.int64)
-            for horizon, years in zip(HORIZONS, elapsed, strict=True)
-        ]
+        # Nothing is known of the tickers that stress alone names, up to its scenarios.
+        unknown = np.full((len(named) + 1, moves.shape[1]), np.nan)
+        # Of each horizon first what happens at once, while no time passes.
+        at_once, taken = np.flatnonzero(grid.sessions == 0), []
+        for horizon, years in zip(HORIZONS, elapsed, strict=True):
+            later = np.flatnonzero((grid.sessions > 0) & (grid.sessions <= horizon))
+            taken += [part if years is not None else part[:0] for part in (at_once, later)]
+            passing += [0.0, years or 0.0]
         at = np.concatenate(taken)
-        spot = np.concatenate([np.concatenate([spot, lacking]), grid.log_return[:, at]], axis=1)
-        vol = np.concatenate([np.concatenate([vol, lacking]), grid.log_vol_change[:, at]], axis=1)
+        spot = np.concatenate([np.concatenate([spot, unknown]), grid.log_return[:, at]], axis=1)
+        vol = np.concatenate([np.concatenate([vol, unknown]), grid.log_vol_change[:, at]], axis=1)
         fraction = np.concatenate([np.ones(moves.shape[1]), grid.fraction[at]])
         names = tuple(grid.names[k] for k in at)
         sizes += [len(columns) for columns in taken]
-        passing += [years or 0.0 for years in elapsed]
     log_return, log_vol = np.ascontiguousarray(spot), np.ascontiguousarray(vol)
     spot_factor, vol_factor = np.empty_like(log_return), np.empty_like(log_vol)
     _exp_all(log_return, spot_factor)
@@ -137,6 +143,12 @@ class _Draw:
         if config.method in ("filtered_ewma", "filtered_garch"):
             variance_filter = variance_filter_of(config, history.underlyings)
             self._filtered = filter_history(history, now, variance_filter, config.filter.warm_up)
+
+    def age(self, sessions: Sessions) -> int:
+        """Sessions that closed after the last day known, and before now."""
+        if not self._days:
+            return 0  # nothing to be old
+        return sessions.closes_between(int(self._history.times[self._days - 1]), self._now)
 
     def jumps(self, rule: HistoryJumps) -> FloatArray:
         """(2U, J) log spot and then log vol moves of history that are jumps by the rule."""
@@ -223,6 +235,14 @@ def _jump_block(underlyings: tuple[str, ...], jumps: Sequence[GapJump]) -> Float
     return block
 
 
+def unknown_beyond(moves: FloatArray, lacking: tuple[str, ...]) -> FloatArray:
+    """Moves of the tickers of a history, and NaN of those that it lacks."""
+    if not lacking:
+        return moves
+    own, unknown = len(moves) // 2, np.full((len(lacking), moves.shape[1]), np.nan)
+    return np.concatenate([moves[:own], unknown, moves[own:], unknown])
+
+
 def book_tails(scenarios: ScenarioSet | None, config: VarConfig, history: bool = True) -> BookTails:
     """Where the measures of a book lie among the scenarios, and what each scenario weighs.
 
@@ -243,7 +263,7 @@ def book_tails(scenarios: ScenarioSet | None, config: VarConfig, history: bool =
     counts = np.array([tail_count(int(size), p) for size in sizes[:horizons]], dtype=np.int64)
     stress = np.full(horizons + 1, blocks[-1])
     if len(bounds) > horizons + 2:
-        stress = bounds[horizons + 1 :].copy()
+        stress = bounds[horizons + 1 :: 2].copy()  # of each horizon at once, then later
     jumps = int(sizes[horizons])
     mixed: list[FloatArray] = []
     if gap_weight > 0.0 and jumps:

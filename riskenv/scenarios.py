@@ -41,7 +41,7 @@ class GapJump(NamedTuple):
 @dataclass(frozen=True, eq=False)
 class ScenarioSet:
     """S scenarios for U underlyings, in blocks: one per horizon, then the gap jumps, and then, if
-    there are any, the stress scenarios of each horizon.
+    there are any, two of stress scenarios per horizon: those at once, and those that take time.
 
     Attributes:
         underlyings: the U tickers. Where there is one more row of moves, it is that of any other.

@@ -24,7 +24,8 @@ class StressConfig(Config):
     """The stress grids in use: none by default, and then there is no worst stress.
 
     A scenario counts at each horizon that is at least as long as the sessions that it takes, with
-    the time decay of the horizon. What is told of no ticker is not known of it: its positions are
+    the time decay of the horizon; one that takes none comes at once, before any time has passed, at
+    each of them. What is told of no ticker is not known of it: its positions are
     Unknown under stress, and not free of it.
 
     Attributes:

@@ -104,7 +104,7 @@ def recorded_var(
         NaN where too few are recorded or one of those looked at is NaN.
 
     Raises:
-        ValueError: a series that is no (N,) array, or what `historical_var` refuses.
+        ValueError: a series that is no (N,) array, an infinity, or what `historical_var` refuses.
 
     Example:
         >>> recorded_var(np.arange(-250.0, 250.0))
@@ -115,6 +115,8 @@ def recorded_var(
     series = np.asarray(pnl, dtype=np.float64)
     if series.ndim != 1:
         raise ValueError(f"pnl: got shape {series.shape}; allowed: (N,), a P&L a session")
+    if np.isinf(series).any():
+        raise ValueError("pnl: got an infinite P&L; allowed: finite, or NaN where it is not known")
     latest = series[max(0, len(series) - window) :]
     if len(latest) < least:
         return math.nan

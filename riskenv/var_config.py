@@ -49,11 +49,15 @@ class VarConfig(Config):
         window: sessions of history that scenarios are drawn from.
         min_scenarios: fewer usable scenarios than this make VaR Unknown; a tail of 1 % needs 100
             to hold a single observation. Of a bootstrap, days of history.
+        max_history_age: sessions that may have closed since the last day of the history; beyond
+            it VaR is Unknown. A filter at "today's" volatility deserves a lower one.
         tail_probability: p, literal.
         vol_shocks: "relative": a scenario multiplies each contract's own implied volatility;
             "sticky_moneyness": it multiplies the one that the smile of the contract's expiry has
             at the moneyness after the move of spot (`riskenv.smiles`).
-        decay_half_life: sessions after which a window of history weighs half; None = all alike.
+        decay_half_life: sessions after which a window of history weighs half; None = all alike. So
+            long that the tail still holds half a scenario: (1 + d) / (1 - d), for a factor d a
+            session, is how many equal ones the weights are worth (Kish), of which p is the tail.
         filter, garch, bootstrap: parameters of the methods. Of GARCH every ticker of the history
             needs its own; volatilities are filtered by the average.
         gap_weight: probability that a horizon holds one of the jumps (of events due, and of
@@ -71,6 +75,7 @@ class VarConfig(Config):
     method: Literal["historical", "filtered_ewma", "filtered_garch", "bootstrap"] = "historical"
     window: int = Field(default=500, ge=100, le=5000)
     min_scenarios: int = Field(default=250, ge=100)
+    max_history_age: int = Field(default=63, ge=0)
     tail_probability: float = Field(default=0.01, gt=0.0, lt=0.5)
     vol_shocks: Literal["relative", "sticky_moneyness"] = "relative"
     decay_half_life: float | None = Field(default=None, ge=1.0, le=1e6)
@@ -89,6 +94,23 @@ class VarConfig(Config):
                 f"decay_half_life: got {self.decay_half_life}; allowed: None where paths are "
                 "drawn, which have no age"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _enough_to_draw_from(self) -> VarConfig:
+        if self.min_scenarios > self.window:
+            raise ValueError(
+                f"min_scenarios: got {self.min_scenarios}; allowed: at most the window, "
+                f"{self.window}, or VaR is never known"
+            )
+        if self.decay_half_life is not None:
+            decay = 0.5 ** (1.0 / self.decay_half_life)
+            worth = (1.0 + decay) / (1.0 - decay)
+            if not worth * self.tail_probability >= 0.5:
+                raise ValueError(
+                    f"decay_half_life: got {self.decay_half_life}, which is worth {worth:.0f} "
+                    f"scenarios; allowed: half of one in a tail of {self.tail_probability}"
+                )
         return self
 
     def __hash__(self) -> int:

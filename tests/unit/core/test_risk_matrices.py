@@ -16,7 +16,7 @@ from riskenv.scenarios import pnl_matrix
 from ...property.worlds import DAY, HISTORIES, NOW, SESSIONS, VAR, chain, market_of, world
 
 
-def scenarios_at(now):
+def scenarios_at(now, jumps=None):
     return scenario_set(HISTORIES[0], SESSIONS, now, VAR)
 
 
@@ -97,7 +97,7 @@ def test_instants_are_dropped_least_recently_used_first() -> None:
     cache = MatrixCache(scenarios_at, max_bytes=int(2.5 * one._bytes))
     for days in (0, 1, 0, 2):
         cache.matrices(market_of(table, 0, NOW - days * DAY))
-    assert [now for now, _ in cache._ticks] == [NOW, NOW - 2 * DAY]
+    assert [now for now, *_ in cache._ticks] == [NOW, NOW - 2 * DAY]
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 1 << 30])

@@ -24,6 +24,7 @@ from riskenv import (
     Proposal,
     RiskLimits,
     VarConfig,
+    Verdict,
     historical_var,
     load_config,
 )
@@ -31,6 +32,7 @@ from riskenv.bootstrap import SeededUniforms
 from riskenv.filtered_history import VarianceFilter, filter_history
 from riskenv.gap_scenarios import HistoryJumps, history_jumps, implied_jump
 from riskenv.measures import INDEX, STRESS
+from riskenv.pricing import black_scholes_price
 from riskenv.proxies import Proxy, with_proxies
 from riskenv.scenario_set import scenario_set
 from riskenv.scenarios import GapJump, pnl_matrix
@@ -87,8 +89,9 @@ def test_the_worst_stress_is_the_worst_cell_of_the_grids_with_the_decay_of_the_h
     pnl = w.portfolio.quantity @ pnl_matrix(w.market, drawn)
     assert len(drawn.stress) == 3 * (16 + 35) + 7 + 8 + 13  # the last: crises that fit
     for h, days in enumerate((1, 3, 5)):
-        block = slice(*drawn.bounds[4 + h : 6 + h])
-        assert drawn.years[4 + h] == pytest.approx(days / 365)
+        block = slice(*drawn.bounds[4 + 2 * h : 7 + 2 * h : 2])  # at once, then later
+        assert drawn.years[4 + 2 * h] == 0.0
+        assert drawn.years[5 + 2 * h] == pytest.approx(days / 365)
         assert a.before[INDEX[STRESS[h]]] == pytest.approx(min(0.0, pnl[block].min()), rel=1e-12)
     # The share of an extreme move that counts is that of the grid.
     span_16 = drawn.stress.index("span 16: extreme down") + drawn.bounds[4]
@@ -97,10 +100,30 @@ def test_the_worst_stress_is_the_worst_cell_of_the_grids_with_the_decay_of_the_h
     assert cell == pytest.approx(-0.35 * 0.12 * w.market.spot[0], rel=1e-12)
 
 
+def test_what_happens_at_once_lets_no_time_pass() -> None:
+    """A straddle that expires with the next session is worth nothing but intrinsic after it."""
+    table = InstrumentTable.of([Instrument("A", right, 100.0, NOW + DAY, 100.0) for right in "CP"])
+    spot, vol = np.array([100.0]), np.full(2, 0.3)
+    value = black_scholes_price(
+        100.0, np.full(2, 100.0), np.full(2, 1.0 / 365.0), 0.0, 0.0, vol, table.kind > 0
+    )
+    market = Market(NOW, table, spot, 0.0, np.zeros(1), value - 0.01, value + 0.01, vol)
+    book = Portfolio(table, np.full(2, -10.0), 1e6)
+    grid = GridConfig(sessions=0, price_range=0.01, steps=1, vol_up=1.5, extended=())
+    w = replace(managed(world(2), var_of(stress={"grid": grid})), market=market, portfolio=book)
+    up, vols = 1.01, 2.5 * vol
+    moved = black_scholes_price(
+        100.0 * up, np.full(2, 100.0), np.full(2, 1.0 / 365.0), 0.0, 0.0, vols, table.kind > 0
+    )
+    expected = -1_000.0 * float((moved - value).sum())
+    assert expected < -1_900.0
+    assert measured(w, *STRESS) == pytest.approx([expected] * 3, rel=1e-3)
+
+
 def test_a_crisis_counts_only_at_horizons_that_it_fits_in() -> None:
     drawn = scenario_set(None, SESSIONS, NOW, VarConfig(stress=StressConfig(crises=True)))
     one, three, five = (drawn.stress[a - drawn.bounds[4] : z - drawn.bounds[4]] for a, z in zip(
-        drawn.bounds[4:-1], drawn.bounds[5:], strict=True))  # fmt: skip
+        drawn.bounds[4:-1:2], drawn.bounds[6::2], strict=True))  # fmt: skip
     assert "1987-10-19 1d" in one
     assert "1987-10-19 2d" not in one
     assert "1987-10-19 2d" in three
@@ -281,6 +304,10 @@ def test_an_unknown_jump_or_move_leaves_mixed_tails_unknown() -> None:
     book = np.zeros(n)
     book[table.index[Instrument("C")]] = 1.0
     w = replace(w, market=market, portfolio=Portfolio(table, book, 1e6))
+    assert np.isnan(measured(w, *TAILS)).all()
+    # A jump of the whole market that somebody set is known of any ticker.
+    assert measured(w, "gap_loss") == pytest.approx([10.0 * np.expm1(-0.15)])
+    w = replace(w, manager=with_jumps(3, gap_weight=0.1, history_jumps={"sigmas": 3.0}).manager)
     assert np.isnan(measured(w, *TAILS, "gap_loss")).all()
 
 
@@ -418,13 +445,150 @@ def test_a_proxy_jumps_overnight_as_well() -> None:
     assert joined.overnight[:, 2].tolist() == full.log_return[:, 0].tolist()
 
 
-def test_a_day_with_a_hole_is_no_jump() -> None:
-    moves = np.full((100, 2), 0.01)
+def test_a_jump_is_unknown_of_what_has_no_move_that_day_and_of_that_alone() -> None:
+    moves, rule = np.full((102, 2), 0.01), HistoryJumps(sigmas=3.0)
     moves[50] = [0.5, np.nan]
     moves[60] = [0.5, 0.0]
-    found = history_jumps(moves, moves, HistoryJumps(sigmas=3.0))
-    assert found.tolist() == [[0.5], [0.0], [0.5], [0.0]]
-    assert history_jumps(np.full((5, 1), np.nan), moves[:5, :1], HistoryJumps()).shape == (2, 0)
+    vols = moves.copy()
+    vols[60] = [np.nan, 0.2]
+    found = history_jumps(moves, vols, rule)
+    expected = [[0.5, np.nan], [np.nan, 0.0], [0.5, np.nan], [np.nan, 0.2]]
+    assert np.array_equal(found, expected, equal_nan=True)
+    assert history_jumps(moves[:50], vols[:50], HistoryJumps(min_days=50)).shape == (4, 0)
+
+
+@pytest.mark.parametrize("days", [0, 5, 99])
+def test_jumps_of_a_ticker_with_too_few_days_are_unknown_and_not_none(days: int) -> None:
+    moves = np.full((200, 2), 0.01)
+    moves[: 200 - days, 1] = np.nan
+    found = history_jumps(moves, moves, HistoryJumps())
+    assert np.array_equal(found, [[0.0], [np.nan], [0.0], [np.nan]], equal_nan=True)
+    moves[7, 0] = -0.5
+    found = history_jumps(moves, moves, HistoryJumps())
+    assert np.array_equal(found, [[-0.5], [np.nan], [-0.5], [np.nan]], equal_nan=True)
+    with pytest.raises(ConfigError, match="min_days: got 200; allowed: at most window 150"):
+        load_config(HistoryJumps, {"window": 150, "min_days": 200})
+
+
+def jumping(history: FactorHistory, event: str = "", **changes) -> PortfolioRiskManager:
+    rule = EventRule(event_type="earnings", sessions_before=3, gap_log_return=0.2)
+    events = [Event("earnings", NOW + DAY, NOW - 5 * DAY, symbol=event)] if event else []
+    return PortfolioRiskManager(
+        RiskLimits(caps=Caps(gap_loss=300.0)), SESSIONS, history=history, events=events,
+        event_policy=EventPolicy(rules=(rule,)), var=var_of(**changes),
+    )  # fmt: skip
+
+
+def shares_on(manager: PortfolioRiskManager, held: dict[str, float], **bought: float):
+    """(gap loss of the book, the verdict on buying) at prices of 100."""
+    table = InstrumentTable.of(map(Instrument, sorted({*held, *bought})))
+    n = len(table)
+    market = Market(
+        NOW, table, np.full(n, 100.0), 0.0, np.zeros(n), np.full(n, 99.9), np.full(n, 100.1),
+        np.zeros(n),
+    )  # fmt: skip
+    book = Portfolio.of(table, {Instrument(t): q for t, q in held.items()}, 1e6)
+    state, a = manager.assess(FRESH, book, market)
+    trade = np.array([bought.get(t, 0.0) for t in table.underlyings])
+    verdict = manager.decide(state, a, Proposal(np.stack([trade, 0.0 * trade])))[1].verdict
+    return float(a.before[INDEX["gap_loss"]]), verdict
+
+
+def test_a_jump_that_somebody_set_asks_for_no_history() -> None:
+    expected = 100.0 * 2.0 * np.expm1(-0.2)
+    for event, loss in (("Z", expected), ("A", 0.0)):
+        gap, verdict = shares_on(jumping(HISTORIES[0], event), {"Z": 2.0}, Z=1.0)
+        assert gap == pytest.approx(loss)
+        assert verdict is Verdict.ALLOW
+        _, verdict = shares_on(jumping(HISTORIES[0], event), {"Z": 2.0}, Z=100.0)
+        assert verdict is (Verdict.BLOCK if event == "Z" else Verdict.ALLOW)
+
+
+def test_jumps_of_what_is_held_do_not_vanish_with_the_gaps_of_what_is_not() -> None:
+    full = HISTORIES[0]
+    moves, vols = full.log_return[:, :1].copy(), full.log_vol_change[:, :1]
+    moves[[40, 70]] = [[-0.25], [-0.2]]
+    known = FactorHistory(("A",), full.times, moves, vols)
+    young = np.where(np.arange(len(moves)) < 60, np.nan, 0.01)[:, None]
+    rule = {"history_jumps": {"sigmas": 3.0, "min_days": 40}, "gap_weight": 0.05}
+    alone = shares_on(jumping(known, **rule), {"A": 10.0}, A=100.0)
+    assert alone == (pytest.approx(-1000.0 * -np.expm1(-0.25)), Verdict.BLOCK)
+    for other in (young, np.full_like(young, np.nan)):
+        both = FactorHistory(
+            ("A", "N"), full.times, np.hstack([moves, other]), np.hstack([vols, other])
+        )
+        assert shares_on(jumping(both, **rule), {"A": 10.0}, A=100.0)[0] == alone[0]
+        gap, verdict = shares_on(jumping(both, **rule), {"N": 1.0}, N=1.0)
+        assert np.isnan(gap)
+        assert verdict is not Verdict.ALLOW
+    for broken in ((moves[-5:], vols[-5:]), (moves, np.where(moves < -0.2, np.nan, vols))):
+        days = len(broken[0])
+        gap, verdict = shares_on(
+            jumping(FactorHistory(("A",), full.times[-days:], *broken), **rule), {"A": 1.0}, A=1.0
+        )
+        assert np.isnan(gap)
+        assert verdict is not Verdict.ALLOW
+
+
+# --- what is old, missing or still ----------------------------------------------------------------
+
+
+def test_a_history_that_ended_long_ago_says_nothing() -> None:
+    full = HISTORIES[0]
+    today = int(np.searchsorted(full.times, NOW)) + 1
+    for behind, known in ((0, True), (11, True), (12, False)):  # of 12, 11 closed before now
+        cut = today - behind
+        history = FactorHistory(
+            full.underlyings, full.times[:cut], full.log_return[:cut], full.log_vol_change[:cut]
+        )
+        sizes = np.diff(moves_of(var_of(max_history_age=10), history)[0].bounds)[:3]
+        assert (sizes > 0).all() == known
+        assert (sizes == 0).all() == (not known)
+
+
+def test_a_session_without_a_row_is_a_gap_like_a_row_of_nan() -> None:
+    full = HISTORIES[0]
+    moves = full.log_return.copy()
+    hole = np.searchsorted(full.times, NOW) - np.arange(10, 15)
+    moves[hole] = np.nan
+    gaps = replace(full, log_return=moves)
+    kept = np.delete(np.arange(len(moves)), hole)
+    holes = FactorHistory(
+        full.underlyings, full.times[kept], full.log_return[kept], full.log_vol_change[kept]
+    )
+    w = world(2)
+    for of in (measured(managed(w, VAR, history=h), *TAILS) for h in (gaps, holes)):
+        assert of == measured(managed(w, VAR, history=gaps), *TAILS)
+    assert measured(managed(w, VAR, history=full), *TAILS) != measured(
+        managed(w, VAR, history=holes), *TAILS
+    )
+    assert full.on(SESSIONS) is full
+
+
+def test_quotes_that_stand_still_are_no_calm_market() -> None:
+    full = HISTORIES[0]
+    moves = full.log_return.copy()
+    today = int(np.searchsorted(full.times, NOW)) + 1
+    moves[today - 80 : today, 0] = 0.0
+    still = replace(full, log_return=moves)
+    sizes = np.diff(moves_of(var_of(method="filtered_ewma"), still)[0].bounds)[:3]
+    assert sizes.tolist() == [0, 0, 0]
+    assert (np.diff(moves_of(var_of(method="filtered_ewma"))[0].bounds)[:3] > 0).all()
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"window": 200}, "min_scenarios: got 250; allowed: at most the window, 200"),
+        ({"decay_half_life": 1.0}, r"decay_half_life: got 1.0, which is worth 3 scenarios"),
+        ({"decay_half_life": 16.0}, r"allowed: half of one in a tail of 0.01"),
+    ],
+)
+def test_a_configuration_of_too_few_scenarios_is_refused(values, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        load_config(VarConfig, values)
+    # What Boudoukh, Richardson and Whitelaw weigh by, 0.97 a session, is not.
+    assert load_config(VarConfig, {"decay_half_life": np.log(0.5) / np.log(0.97)})
 
 
 @settings(FAST, max_examples=50)
