@@ -155,13 +155,12 @@ def risk_contributions(assessment: Assessment) -> RiskContributions:
     var, es = np.full((2, horizons), np.nan)
     component, marginal = np.full((2, 2, horizons, n), np.nan)
     for h in range(horizons):
+        samples = samples_of(a.tails, h)
+        if not len(samples[0][0]):
+            continue  # Unknown, whatever jumps there are
         parts = [
-            (which, _parts_of(a.base_pnl[which], weights, a.tails.p))
-            for which, weights in samples_of(a.tails, h)
-            if len(which)
+            (which, _parts_of(a.base_pnl[which], weights, a.tails.p)) for which, weights in samples
         ]
-        if not parts:
-            continue
         for row, (values, name) in enumerate(((var, "var"), (es, "es"))):
             # The measure is the worse of those of its samples, and NaN if one of them is.
             found = [getattr(tail, name) for _, tail in parts]

@@ -530,6 +530,19 @@ def test_jumps_of_what_is_held_do_not_vanish_with_the_gaps_of_what_is_not() -> N
         assert verdict is not Verdict.ALLOW
 
 
+def test_a_horizon_without_scenarios_is_reported_as_unknown_beside_its_jumps() -> None:
+    w, full = with_jumps(3, gap_weight=0.1), HISTORIES[0]
+    short = FactorHistory(
+        full.underlyings, full.times[:5], full.log_return[:5], full.log_vol_change[:5]
+    )
+    w = managed(w, w.manager.var, history=short, events=(NEXT_DAY,), policy=JUMPS)
+    a = w.assess()[1]
+    told = w.manager.var_report(a).to_dict()
+    assert told["var_1d"] is None
+    assert told["status"] == "unknown"
+    assert a.before[INDEX["gap_loss"]] < 0.0
+
+
 # --- what is old, missing or still ----------------------------------------------------------------
 
 
