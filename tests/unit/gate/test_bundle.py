@@ -99,6 +99,7 @@ def test_a_loaded_layer_decides_as_the_saved_one_did(bundle: Path) -> None:
 EVERY_SETTING = {
     "window": 260,
     "min_scenarios": 200,
+    "max_history_age": 40,
     "tail_probability": 0.025,
     "vol_shocks": "sticky_moneyness",
     "decay_half_life": 100.0,
@@ -110,7 +111,7 @@ EVERY_SETTING = {
     },
     "bootstrap": {"paths": 300, "mean_block": 7.0, "seed": 5},
     "gap_weight": 0.01,
-    "history_jumps": {"of": "overnight", "sigmas": 2.5, "window": 280},
+    "history_jumps": {"of": "overnight", "sigmas": 2.5, "window": 280, "min_days": 90},
     "stress": {"grid": {}, "crises": True},
     "proxies": {"C": {"of": "A", "beta": 1.2}},
 }  # fmt: skip
