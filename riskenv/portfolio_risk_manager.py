@@ -128,7 +128,7 @@ class PortfolioRiskManager:
                 )
         self._sizes_due = SizesDue()
         self._cache_bytes = cache_bytes
-        self._cache = MatrixCache(self._scenarios_at, cache_bytes)
+        self._cache = MatrixCache(self._scenarios_at, cache_bytes, self.var.revaluation)
 
     def _refuse_unknowable_caps(self) -> None:
         """Refuse caps on what nothing given can tell."""

@@ -26,13 +26,15 @@ class RiskMatrices:
     """X and P with the row in them of each instrument of a market.
 
     Attributes:
-        X: (R, 11) exposures of one contract; P: (R, S) its scenario P&L.
+        X: (R, 11) exposures of one contract; P: (R, S) its scenario P&L; error: (R,) how far any of
+            the latter can be from full revaluation (`VarConfig.revaluation`).
         rows: (n,) row of each instrument of the market's table.
     """
 
     X: FloatArray
     P: FloatArray
     rows: NDArray[np.int64]
+    error: FloatArray
 
 
 class JumpsOfMarket(NamedTuple):
@@ -67,17 +69,18 @@ class _Tick:
         self.inputs = np.empty((capacity, INPUTS))
         self.X = np.empty((capacity, len(LINEAR)))
         self.P = np.empty((capacity, size))
+        self.error = np.full(capacity, np.nan)
 
     @property
     def nbytes(self) -> int:
-        return self.inputs.nbytes + self.X.nbytes + self.P.nbytes
+        return sum(array.nbytes for array in (self.inputs, self.X, self.P, self.error))
 
     def move(self, spare: int) -> None:
         """Move to new arrays the rows that can still be served, with room for `spare` more."""
         live = np.array(list(self.row_of.values()), dtype=np.int64)
-        for name in ("inputs", "X", "P"):
+        for name in ("inputs", "X", "P", "error"):
             old = getattr(self, name)
-            new = np.empty((len(live) + spare, old.shape[1]))
+            new = np.empty((len(live) + spare, *old.shape[1:]))
             new[: len(live)] = old[live]
             setattr(self, name, new)
         self.row_of = {instrument: row for row, instrument in enumerate(self.row_of)}
@@ -97,13 +100,16 @@ class MatrixCache:
         scenarios_at: the scenarios of an instant and the market's own jumps, or None where there
             is no history.
         max_bytes: memory bound over all instants kept.
+        revaluation: as of `VarConfig`.
     """
 
     def __init__(
         self,
         scenarios_at: Callable[[int, JumpsOfMarket], ScenarioSet | None],
         max_bytes: int = 1 << 30,
+        revaluation: str = "mixed",
     ) -> None:
+        self._revaluation = revaluation
         self._scenarios_at = scenarios_at
         self._max_bytes = max_bytes
         self._ticks: OrderedDict[tuple[int, tuple[str, ...], bytes], _Tick] = OrderedDict()
@@ -127,14 +133,14 @@ class MatrixCache:
             if tick.whole is None or tick.whole[0] is not whole:
                 tick.whole = whole, self.matrices(whole, jumps)
             of = tick.whole[1]
-            return RiskMatrices(of.X, of.P, of.rows.take(part))
+            return RiskMatrices(of.X, of.P, of.rows.take(part), of.error)
         tick = self._tick(market.now, jumps, len(market.table))
         smiles = smiles_of(market) if sticky else None
         inputs = _inputs(market, smiles)
         rows, missing = self._known_rows(tick, market.table, inputs)
         if missing.any():
             self._add(tick, market, inputs, rows, missing, smiles)
-        return RiskMatrices(tick.X, tick.P, rows)
+        return RiskMatrices(tick.X, tick.P, rows, tick.error)
 
     def _tick(self, now: int, jumps: JumpsOfMarket, capacity: int) -> _Tick:
         # Other jumps make other scenarios of the same instant.
@@ -200,10 +206,29 @@ class MatrixCache:
         rows_of_part = exposures(part)
         tick.X[target] = rows_of_part.X
         if tick.scenarios is not None:
-            tick.P[target] = pnl_matrix(
+            tick.P[target], tick.error[target] = self._revalued(
                 part, tick.scenarios, rows_of_part.code == 0,
-                smiles=None if smiles is None else smiles.of(missing),
+                None if smiles is None else smiles.of(missing),
             )  # fmt: skip
+
+    def _revalued(
+        self,
+        market: Market,
+        scenarios: ScenarioSet,
+        known: NDArray[np.bool_],
+        smiles: Smiles | None,
+    ) -> tuple[FloatArray, FloatArray]:
+        """(n, S) P&L, and (n,) how far it can be from full revaluation."""
+        if self._revaluation == "fast":
+            from riskenv.scenario_grid import fast_pnl_matrix  # machine code that few need
+
+            fast = fast_pnl_matrix(market, scenarios, known, smiles=smiles)
+            return fast.matrix, fast.error_bound
+        full, error = self._revaluation == "full", np.empty(len(market.table))
+        return (
+            pnl_matrix(market, scenarios, known, smiles=smiles, full=full, error_bound=error),
+            error,
+        )
 
 
 # Numbers that a row depends on beyond the contract and the instant.

@@ -15,6 +15,7 @@ from riskenv.measures import HORIZONS, INDEX, STRESS
 from riskenv.portfolio_greeks import aggregate_greeks, book_sums
 from riskenv.risk_contributions import risk_contributions
 from riskenv.scenarios import ScenarioSet
+from riskenv.selection import ordered_sum
 from riskenv.var_calculator import VarReport, recorded_var
 from riskenv.var_config import VarConfig
 
@@ -44,7 +45,16 @@ def var_report(
         -limits.bounds(a.equity)[0][at], limits.warn, var.tail_probability, a.day_loss,
         a.before[[INDEX[name] for name in STRESS]], _worst_stress(scenarios, a), recorded,
         risk_contributions(a) if a.has_tails else None,
+        np.diff(a.tails.blocks)[: len(HORIZONS)], _pnl_error(a),
     )  # fmt: skip
+
+
+def _pnl_error(a: Assessment) -> float:
+    """How far the P&L of the book, its working orders filled or not, can be from full revaluation:
+    the sum of sizes times the errors of one contract; NaN where something in it is Unknown."""
+    lots = np.abs(a.portfolio.quantity) + np.abs(a.portfolio.orders).sum(axis=0)
+    held = np.flatnonzero(lots)
+    return ordered_sum(lots[held] * a.matrices.error[a.matrices.rows[held]])
 
 
 def risk_report(

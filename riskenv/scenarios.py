@@ -288,6 +288,9 @@ def pnl_matrix(
     known: NDArray[np.bool_] | None = None,
     out: NDArray[np.float64] | None = None,
     smiles: Smiles | None = None,
+    *,
+    full: bool = False,
+    error_bound: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """(n, S) P&L of one contract of each instrument, by full revaluation, in the book's currency.
 
@@ -295,6 +298,9 @@ def pnl_matrix(
     accurate as solving for it (2e-5 of spot): `riskenv.scenario_grid.american_pnl`.
 
     Args:
+        full: solve for every boundary all the same.
+        error_bound: (n,) filled with the largest difference from that, NaN where an instrument is
+            Unknown.
         known: (n,) instruments that have exposures; None = all that the quotes make known.
         smiles: that the instruments lie on, where moneyness is sticky; None = those of `market`.
         out: (n, S) to write to and return; None = a new one, which for 1,000 x 500 cells may cost
@@ -325,10 +331,16 @@ def pnl_matrix(
     american = np.flatnonzero(table.american & known)
     out[american] = 0.0
     counted(out, scenarios)
+    bound = np.where(known, 0.0, np.nan)
     if american.size:
         from riskenv.scenario_grid import american_pnl  # machine code that few books need
 
         for i in american:
-            terms = AmericanTerms.of(market, int(i), float(scale[i]))
-            out[i], _, _ = american_pnl(terms, scenarios, int(ticker[i]))
+            terms, u = AmericanTerms.of(market, int(i), float(scale[i])), int(ticker[i])
+            if full:
+                out[i] = american_full_pnl(terms, scenarios, u)
+            else:
+                out[i], bound[i], _ = american_pnl(terms, scenarios, u)
+    if error_bound is not None:
+        error_bound[:] = bound
     return out

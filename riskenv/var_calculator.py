@@ -137,6 +137,9 @@ class VarReport:
         worst_stress: name of the scenario of the worst of these; None = none loses.
         recorded: 1-session VaR of a recorded series of P&L, <= 0, NaN = Unknown; None = no series.
         contributions: which positions VaR and ES come from; None = there are no scenarios.
+        scenarios: (3,) how many each horizon has.
+        pnl_error: how far the book's P&L in any scenario, and so each of these measures, can be
+            from that of full revaluation (`VarConfig.revaluation`), >= 0; NaN = Unknown.
     """
 
     var: NDArray[np.float64]
@@ -149,6 +152,8 @@ class VarReport:
     worst_stress: str | None = None
     recorded: float | None = None
     contributions: RiskContributions | None = None
+    scenarios: NDArray[np.int64] = field(default_factory=lambda: np.zeros(3, dtype=np.int64))
+    pnl_error: float = math.nan
 
     @property
     def status(self) -> str:
@@ -178,5 +183,7 @@ class VarReport:
             **{f"stress_{key}": number(x) for key, x in zip(keys, self.stress, strict=True)},
             "worst_stress": self.worst_stress,
             "recorded_var_1d": None if self.recorded is None else number(self.recorded),
+            "scenarios": self.scenarios.tolist(),
+            "pnl_error": number(self.pnl_error),
             "contributions": None if self.contributions is None else self.contributions.to_dict(),
         }

@@ -55,6 +55,11 @@ class VarConfig(Config):
         vol_shocks: "relative": a scenario multiplies each contract's own implied volatility;
             "sticky_moneyness": it multiplies the one that the smile of the contract's expiry has
             at the moneyness after the move of spot (`riskenv.smiles`).
+        revaluation: how scenarios are priced. "full": every option by its model in every scenario,
+            which takes an American one some twenty times as long; "mixed": that, with the exercise
+            boundary of American options interpolated where that is close enough; "fast": European
+            ones in single precision besides (`riskenv.scenario_grid`). A report says how far the
+            P&L of a book can be from "full".
         decay_half_life: sessions after which a window of history weighs half; None = all alike. So
             long that the tail still holds half a scenario: (1 + d) / (1 - d), for a factor d a
             session, is how many equal ones the weights are worth (Kish), of which p is the tail.
@@ -78,6 +83,7 @@ class VarConfig(Config):
     max_history_age: int = Field(default=63, ge=0)
     tail_probability: float = Field(default=0.01, gt=0.0, lt=0.5)
     vol_shocks: Literal["relative", "sticky_moneyness"] = "relative"
+    revaluation: Literal["full", "mixed", "fast"] = "mixed"
     decay_half_life: float | None = Field(default=None, ge=1.0, le=1e6)
     filter: FilterConfig = FilterConfig()
     garch: dict[str, GarchParameters] = {}

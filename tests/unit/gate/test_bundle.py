@@ -100,6 +100,7 @@ EVERY_SETTING = {
     "window": 260,
     "min_scenarios": 200,
     "max_history_age": 40,
+    "revaluation": "fast",
     "tail_probability": 0.025,
     "vol_shocks": "sticky_moneyness",
     "decay_half_life": 100.0,
