@@ -117,6 +117,21 @@ class Layout:
         )  # fmt: skip
 
 
+def surely_gross(rows: Rows, known: NDArray[np.bool_]) -> FloatArray:
+    """(G,) gross sums over what is known and held: the least that they can be, where what is
+    Unknown weighs as much as it may, and working orders count as filled, in the sums themselves.
+
+    Args:
+        known: (n,) instruments whose exposures are known.
+    """
+    out = np.zeros(len(rows.gross_at))
+    for r, book in enumerate(rows.gross_book.tolist()):
+        for i in np.flatnonzero(known & (rows.books[book] != 0.0)).tolist():
+            lots = rows.books[book, i]
+            out[r] += abs(lots) * rows.gross[i, 0 if lots > 0.0 else 1, r]
+    return out
+
+
 class Rows(NamedTuple):
     """A net rows and G gross rows over n instruments; a plain tuple of arrays, for compiled loops.
 

@@ -214,11 +214,12 @@ def mark_equity(
     Raises:
         ValueError: `now` lies before the last assessment, or the flow is not finite, which would
             wipe out the marks that losses are counted from.
-        CalendarRangeError: `now` lies outside the calendar.
+        CalendarRangeError: `now`, or the last assessment, lies outside the calendar.
     """
     if not math.isfinite(external_flow):
         raise ValueError(f"external_flow: got {external_flow!r}; allowed: a finite amount")
     now = index(now)
+    state = _placed_in(state, sessions)
     session = sessions.session_of(now)
     if session < state.session:
         raise ValueError(
@@ -253,6 +254,24 @@ def mark_equity(
         assessed_at=now,
         losses=losses,
     )
+
+
+def _placed_in(state: BreakerState, sessions: Sessions) -> BreakerState:
+    """The state with its sessions counted as this calendar counts them: by the last assessment,
+    which was in one session whatever calendar told of it. A restart may bring one that begins on
+    another day.
+
+    Raises:
+        CalendarRangeError: the calendar does not reach back to the last assessment.
+    """
+    if state.assessed_at is None or state.session < 0:
+        return state
+    moved = sessions.session_of(state.assessed_at) - state.session
+    if not moved:
+        return state
+    # What lies before the calendar is as long ago as its beginning.
+    since = max(state.since_session + moved, -1)
+    return replace(state, session=state.session + moved, since_session=since)
 
 
 def climb(state: BreakerState, demanded: Rung, released: Rung, limits: RiskLimits) -> BreakerState:

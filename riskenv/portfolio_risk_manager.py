@@ -23,7 +23,7 @@ from riskenv.admissibility import use_of_caps
 from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.assessment import Assessment
 from riskenv.book_measures import book_measures
-from riskenv.book_rows import Layout, cap_bounds
+from riskenv.book_rows import Layout, cap_bounds, surely_gross
 from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
@@ -250,12 +250,20 @@ class PortfolioRiskManager:
                 state = replace(state, event_sizes=sizes)
         used = np.empty(len(layout.names))
         most, sure = use_of_caps(interval, low, high, used)
+        certain = interval
+        unknown = measured.blocked.any()
+        if unknown or portfolio.working is not None:
+            # What is Unknown, or may not be filled, blocks, and is no reason to sell.
+            known = ~np.isnan(matrices.X[matrices.rows, 0])
+            certain = interval.copy()
+            certain[0, layout.gross_at] = surely_gross(measured.rows, known)
+            _, sure = use_of_caps(certain, low, high, np.empty_like(used))
         if math.isnan(equity):
             # A cap that is a share of it is 0 to whoever enters, and no reason to sell.
             least_cap, most_cap = cap_bounds(limits, layout.scoped, math.inf)
             if tighter is not None:
                 least_cap, most_cap = least_cap * tighter, most_cap * tighter
-            _, sure = use_of_caps(interval, least_cap, most_cap, np.empty_like(used))
+            _, sure = use_of_caps(certain, least_cap, most_cap, np.empty_like(used))
         gap = float(used[INDEX["gap_loss"]]) if window.hedge_gap else 0.0
         account = limits.account_used(day_loss, drawdown, equity)
         # The book is closed only for losses that were confirmed, and kept closed until they are

@@ -153,7 +153,7 @@ def replacement(
         passing = _passing(a, proposal, candidates)
         among = passing if passing.any() else among
     violation = np.empty(len(proposal.trades))
-    _beyond(used_of(candidates.interval, a.low, a.high), 1.0, a.capped, violation)
+    _beyond(_used_of_any(a, candidates.interval), 1.0, a.capped, violation)
     unknown = candidates.touches | candidates.unsound
     unknown |= entering(a, proposal.trades, proposal.strategy)
     violation[np.isnan(violation) | (unknown & ~candidates.shrinks)] = np.inf
@@ -223,9 +223,15 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
         return late
     # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
     over = np.empty(len(proposal.trades))
-    used = used_of(candidates.interval, a.low, a.high)
-    _beyond(used, a.limits.release, a.used > 1.0, over)
+    _beyond(_used_of_any(a, candidates.interval), a.limits.release, a.used > 1.0, over)
     return np.asarray(late + over)
+
+
+def _used_of_any(a: Assessment, interval: FloatArray) -> FloatArray:
+    """(A, K) `used_of`, and of a cap of nothing (a share of lost equity) the size itself: infinite
+    shares of it would make every row as bad as any other."""
+    low, high = np.where(a.low == 0.0, -1.0, a.low), np.where(a.high == 0.0, 1.0, a.high)
+    return used_of(interval, low, high)
 
 
 @jit

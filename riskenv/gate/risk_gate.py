@@ -157,6 +157,8 @@ class RiskGate:
         for place, order in enumerate(orders):
             require(Order, **{f"orders[{place}]": order})
         state, decisions, reduced = self.state, [], False
+        if not orders:  # a flow is no loss, whether or not anything is ordered
+            state, _ = self.manager.assess(state, portfolio, market, external_flow)
         for order in orders:
             state, assessment = self.manager.assess(state, portfolio, market, external_flow)
             external_flow = 0.0  # counted once

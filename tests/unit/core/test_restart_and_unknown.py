@@ -1,0 +1,135 @@
+"""A restart under another calendar, quotes that are missing, equity that is lost: nothing is
+forgotten, sold without a reason, or left alone."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from riskenv import (
+    BreakerState,
+    Instrument,
+    InstrumentTable,
+    Market,
+    Portfolio,
+    PortfolioRiskManager,
+    RiskGate,
+    RiskLimits,
+    Rung,
+    Sessions,
+    Verdict,
+    load_config,
+)
+from riskenv.sessions import CalendarRangeError
+
+HOUR = 3_600 * 10**9
+DAY = 24 * HOUR
+SPY = Instrument("SPY")
+CALL = Instrument("SPY", "C", 440.0, 130 * DAY, 100.0)
+TABLE = InstrumentTable.of([SPY, CALL])
+
+
+def sessions_from(day: int) -> Sessions:
+    days = np.arange(day, day + 60) * DAY
+    return Sessions(days + 14 * HOUR, days + 21 * HOUR)
+
+
+def market_at(now: int, spot: float = 400.0, vol: float = 0.2, call: float = 5.0) -> Market:
+    mid = np.array([spot, call])
+    return Market(
+        now, TABLE, np.array([spot]), 0.02, np.zeros(1), mid - 0.01, mid + 0.01,
+        np.array([0.0, vol]),
+    )  # fmt: skip
+
+
+def limits_of(**values) -> RiskLimits:
+    return load_config(RiskLimits, values)
+
+
+def gate_of(limits: RiskLimits, first_day: int = 100, state: BreakerState | None = None):
+    return RiskGate(PortfolioRiskManager(limits, sessions_from(first_day)), state)
+
+
+LOSS = limits_of(caps={"day_loss": 1_000, "delta": 5_000})
+NOON = 103 * DAY + 16 * HOUR
+
+
+@pytest.mark.parametrize("first_day", [98, 100, 102, 103])
+def test_a_restart_with_a_calendar_that_begins_elsewhere_forgets_no_loss(first_day: int) -> None:
+    book = Portfolio.of(TABLE, {SPY: 100.0}, 1e6)
+    gate = gate_of(LOSS)
+    gate.check(book, market_at(NOON - HOUR), {})
+    assert gate.check(book, market_at(NOON, 380.0), {SPY: 10.0}).verdict is Verdict.BLOCK
+    state = BreakerState.from_dict(gate.state.to_dict())
+    again = gate_of(LOSS, first_day, state)
+    decision = again.check(book, market_at(NOON + HOUR // 60, 380.0), {SPY: 10.0})
+    assert (decision.verdict, decision.rung) == (Verdict.BLOCK, Rung.BLOCK_NEW)
+    assert again.state.day_start_equity == 1_040_000.0
+    assert BreakerState.from_dict(again.state.to_dict()) == again.state
+    # The next session begins a day, and ends the dwell, as it would have without the restart.
+    tomorrow = market_at(NOON + DAY, 380.0)
+    for of in (gate, again):
+        of.check(book, tomorrow, {SPY: 10.0})
+        assert of.state.day_start_equity == 1_038_000.0
+    assert gate.state.rung == again.state.rung == Rung.NORMAL
+
+
+def test_a_calendar_that_begins_after_the_last_assessment_is_refused() -> None:
+    gate = gate_of(LOSS)
+    gate.check(Portfolio.of(TABLE, {}, 1e6), market_at(NOON), {})
+    later = gate_of(LOSS, 104, gate.state)
+    with pytest.raises(CalendarRangeError):
+        later.check(Portfolio.of(TABLE, {}, 1e6), market_at(NOON + DAY), {})
+
+
+@pytest.mark.parametrize("cap", ["gross_delta", "gross_dollar_delta", "margin", "notional"])
+@pytest.mark.parametrize("missing", [{"vol": math.nan}, {"spot": math.nan}, {"call": math.nan}])
+def test_what_is_unknown_blocks_and_sells_nothing(cap: str, missing: dict[str, float]) -> None:
+    """A short call whose exposures may be anything up to their bound is not surely too much."""
+    caps = {"gross_delta": 100, "gross_dollar_delta": 5e4, "margin": 4e4, "notional": 2e5}
+    gate = gate_of(limits_of(caps={cap: caps[cap]}))
+    book = Portfolio.of(TABLE, {CALL: -3.0}, 1e6)
+    assert gate.check(book, market_at(NOON), {}).rung == Rung.NORMAL
+    decision = gate.check(book, market_at(NOON + HOUR, **missing), {CALL: -1.0})
+    assert not decision.trades.any()
+    assert decision.verdict is Verdict.BLOCK
+    assert decision.rung <= Rung.BLOCK_NEW
+
+
+def test_what_is_known_to_be_too_much_is_reduced_whatever_else_is_unknown() -> None:
+    gate = gate_of(limits_of(caps={"gross_delta": 100.0}))
+    book = Portfolio.of(TABLE, {SPY: 200.0, CALL: 1.0}, 1e6)
+    decision = gate.check(book, market_at(NOON, vol=math.nan), {})
+    assert decision.rung == Rung.REDUCE
+    assert decision.trades[TABLE.index[SPY]] < 0.0
+
+
+def test_an_order_that_may_never_fill_is_no_reason_to_sell() -> None:
+    gate = gate_of(limits_of(caps={"gross_delta": 100.0}))
+    book = Portfolio.of(TABLE, {SPY: 90.0}, 1e6, working=[{SPY: 60.0}])
+    decision = gate.check(book, market_at(NOON), {SPY: 10.0})
+    assert decision.rung == Rung.BLOCK_NEW
+    assert decision.verdict is Verdict.BLOCK
+    assert not decision.trades.any()
+
+
+@pytest.mark.parametrize("asked", [0.0, -50.0, -100.0])
+def test_a_book_of_lost_equity_is_closed_beside_a_working_order(asked: float) -> None:
+    """Every size is an infinite share of a cap of nothing, and some are smaller than others."""
+    limits = limits_of(of_equity={"dollar_delta": 1.0}, caps={"delta": 1e5})
+    book = Portfolio.of(TABLE, {SPY: 100.0}, -50_000.0, working=[{SPY: 5.0}])
+    decision = gate_of(limits).check(book, market_at(NOON), {SPY: asked} if asked else {})
+    assert decision.rung == Rung.REDUCE
+    assert decision.trades.tolist() == [-100.0, 0.0]
+
+
+def test_a_flow_counts_where_nothing_is_ordered() -> None:
+    gate, book = gate_of(LOSS), Portfolio.of(TABLE, {}, 1e6)
+    assert gate.check_orders(book, market_at(NOON - HOUR), []) == ()
+    assert gate.check_orders(replace(book, cash=9.5e5), market_at(NOON), [], -5e4) == ()
+    decision = gate.check(replace(book, cash=9.5e5), market_at(NOON + 1), {SPY: 1.0})
+    assert decision.verdict is Verdict.ALLOW
+    assert gate.state.day_start_equity == 9.5e5
