@@ -59,6 +59,9 @@ class RiskGate:
         >>> decision = gate.check(book, market, {spy: 50.0})
         >>> decision.verdict.value, decision.trades.tolist(), decision.reasons[0].words
         ('RESIZE', [10.0], 'delta would be 140, outside its cap 100')
+        >>> before = gate.state
+        >>> gate.what_if(book, market, {spy: 5.0}).verdict.value, gate.state is before
+        ('ALLOW', True)
     """
 
     def __init__(
@@ -77,15 +80,25 @@ class RiskGate:
         self.sinks = tuple(sinks)
 
     @classmethod
-    def load(cls, path: str | Path, *, sinks: Iterable[AlertSink] = ()) -> RiskGate:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        state: BreakerState | None = None,
+        sinks: Iterable[AlertSink] = (),
+    ) -> RiskGate:
         """From a bundle.
+
+        Args:
+            state: where the last run ended, `BreakerState.from_dict` of what it saved; without it
+                the day's start, the high-water mark and a halt are forgotten.
 
         Raises:
             BundleError: the bundle is damaged, or not one.
         """
         require((str, Path), path=path)
         manager, digest = load_bundle(path)
-        return cls(manager, digest=digest, sinks=sinks)
+        return cls(manager, state, digest, sinks)
 
     def check(
         self,
@@ -104,16 +117,37 @@ class RiskGate:
         Raises:
             ValueError: a trade in an instrument that the market snapshot does not cover.
         """
+        # The state moves on only with the decision: a call that raises can be made again, and a
+        # flow is not counted twice.
+        self.state, decision = self._checked(portfolio, market, trades, external_flow, strategy)
+        dispatch(decision, self.sinks)
+        return decision
+
+    def what_if(
+        self,
+        portfolio: Portfolio,
+        market: Market,
+        trades: Mapping[Instrument, float] | NDArray[np.float64],
+        external_flow: float = 0.0,
+        strategy: str = "",
+    ) -> Decision:
+        """What `check` would decide; nothing is remembered, and no sink is told."""
+        return self._checked(portfolio, market, trades, external_flow, strategy)[1]
+
+    def _checked(
+        self,
+        portfolio: Portfolio,
+        market: Market,
+        trades: Mapping[Instrument, float] | NDArray[np.float64],
+        external_flow: float,
+        strategy: str,
+    ) -> tuple[BreakerState, Decision]:
         require(Market, market=market)
         if isinstance(trades, Mapping):
             trades = market.table.vector(trades, "trades")
-        # The state moves on only with the decision: a call that raises can be made again, and a
-        # flow is not counted twice.
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
         proposal = self.manager.propose(assessment, trades, strategy)
-        self.state, decision = self.manager.decide(state, assessment, proposal)
-        dispatch(decision, self.sinks)
-        return decision
+        return self.manager.decide(state, assessment, proposal)
 
     def decide(
         self, portfolio: Portfolio, market: Market, proposal: Proposal, external_flow: float = 0.0

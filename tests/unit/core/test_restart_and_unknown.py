@@ -14,6 +14,7 @@ from riskenv import (
     Instrument,
     InstrumentTable,
     Market,
+    MetricsSink,
     Portfolio,
     PortfolioRiskManager,
     RiskGate,
@@ -23,6 +24,7 @@ from riskenv import (
     Verdict,
     load_config,
 )
+from riskenv.gate.bundle import save_bundle
 from riskenv.sessions import CalendarRangeError
 
 HOUR = 3_600 * 10**9
@@ -75,6 +77,32 @@ def test_a_restart_with_a_calendar_that_begins_elsewhere_forgets_no_loss(first_d
         of.check(book, tomorrow, {SPY: 10.0})
         assert of.state.day_start_equity == 1_038_000.0
     assert gate.state.rung == again.state.rung == Rung.NORMAL
+
+
+def test_what_if_decides_as_check_would_and_remembers_nothing() -> None:
+    told = MetricsSink()
+    gate = RiskGate(PortfolioRiskManager(LOSS, sessions_from(100)), sinks=[told])
+    book, before = Portfolio.of(TABLE, {SPY: 100.0}, 1e6), gate.state
+    for market in (market_at(NOON - HOUR), market_at(NOON, 380.0)):
+        for trades in ({SPY: 10.0}, {SPY: 6_000.0}, {}):
+            count = sum(told.decisions.values())
+            asked = gate.what_if(book, market, trades)
+            assert gate.state is before
+            assert sum(told.decisions.values()) == count
+            assert asked.to_bytes() == gate.check(book, market, trades).to_bytes()
+            assert sum(told.decisions.values()) == count + 1
+            gate.state = before
+
+
+def test_a_bundle_is_loaded_with_the_state_that_was_saved(tmp_path) -> None:
+    gate, book = gate_of(LOSS), Portfolio.of(TABLE, {SPY: 100.0}, 1e6)
+    gate.check(book, market_at(NOON - HOUR), {})
+    gate.check(book, market_at(NOON, 380.0), {})
+    save_bundle(gate.manager, tmp_path / "gate.zip")
+    state = BreakerState.from_dict(gate.state.to_dict())
+    for saved, verdict in ((state, Verdict.BLOCK), (None, Verdict.ALLOW)):
+        again = RiskGate.load(tmp_path / "gate.zip", state=saved)
+        assert again.check(book, market_at(NOON + 1, 380.0), {SPY: 1.0}).verdict is verdict
 
 
 def test_a_calendar_that_begins_after_the_last_assessment_is_refused() -> None:
