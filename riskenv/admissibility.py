@@ -406,15 +406,20 @@ def any_beyond(used, low, high, level):  # type: ignore[no-untyped-def]
 
 
 @jit
-def use_of_caps(interval, low, high, used):  # type: ignore[no-untyped-def]
-    """(largest share of a cap in use, largest that is surely in use) of (2, K) measures; fills
-    used (K,) as `used_of` does.
+def use_of_caps(interval, low, high, scope, used, most, sure):  # type: ignore[no-untyped-def]
+    """Of (2, K) measures: fills used (K,) as `used_of` does, and by scope the largest share of a
+    cap in use, most (C,), and the largest that is surely in use, sure (C,).
 
-    The first is NaN if any capped measure is. The second takes each interval at its end nearest
-    to 0, and passes over what is NaN: what is Unknown blocks, and is no reason to sell.
+    The first is NaN if any capped measure of the scope is. The second takes each interval at its
+    end nearest to 0, and passes over what is NaN: what is Unknown blocks, and is no reason to sell.
+
+    Args:
+        scope: (K,) which of the C scopes a measure belongs to.
     """
-    most, sure = 0.0, 0.0
+    most[:] = 0.0
+    sure[:] = 0.0
     for j in range(low.size):
+        c = scope[j]
         least, top = interval[LOW, j], interval[HIGH, j]
         share = 0.0
         for end in range(2):
@@ -425,14 +430,13 @@ def use_of_caps(interval, low, high, used):  # type: ignore[no-untyped-def]
         if not (low[j] > -np.inf or high[j] < np.inf):
             continue
         if least != least or top != top:
-            most = np.nan
+            most[c] = np.nan
             continue
         both = max(_share(least, low[j], high[j]), _share(top, low[j], high[j]))
-        if not both <= most and most == most:
-            most = both
+        if not both <= most[c] and most[c] == most[c]:
+            most[c] = both
         nearest = min(max(0.0, least), top)
-        sure = max(sure, _share(nearest, low[j], high[j]))
-    return most, sure
+        sure[c] = max(sure[c], _share(nearest, low[j], high[j]))
 
 
 # book_tails_of writes the gap and then the stress.

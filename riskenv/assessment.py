@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.admissibility import any_beyond, tail_risks
-from riskenv.book_rows import Rows
-from riskenv.circuit_breaker import Rung
+from riskenv.book_rows import Rows, members
+from riskenv.circuit_breaker import Rung, ScopeRung
 from riskenv.gap_risk_monitor import EventWindow
 from riskenv.instruments import InstrumentTable
 from riskenv.limits import RiskLimits
@@ -58,7 +58,8 @@ class Assessment:
             Unknown and what working orders may do; NaN = not even bounds are known.
         low, high: (K,) caps in force, tightened by events.
         used: (K,) share of each cap in use.
-        rung: the rung that holds, the breaker's or that of an event's deadline; events: what the
+        rung: the rung that all trades meet, the breaker's or that of an event's deadline;
+            scopes: those above NORMAL, whose rung a trade in them meets besides; events: what the
             calendar says.
         equity, day_loss, drawdown: currency; the losses are <= 0; NaN = Unknown.
         strategy_books: tag -> its place in `rows.books`.
@@ -80,6 +81,7 @@ class Assessment:
     high: FloatArray
     used: FloatArray
     rung: Rung
+    scopes: tuple[ScopeRung, ...]
     events: EventWindow
     equity: float
     day_loss: float
@@ -114,6 +116,37 @@ class Assessment:
         """Whether the layer will reduce the book by itself: the whole of it at its rung, or the
         positions whose size is due before an event."""
         return self.rung in (Rung.REDUCE, Rung.FLATTEN) or (self.due and self.rung != Rung.HALTED)
+
+    @cached_property
+    def held_back(self) -> dict[str, BoolArray]:
+        """Scope -> (n,) its instruments, of each scope of tickers or expiries at BLOCK_NEW or
+        above: a trade in them has to reduce, whatever the rung of the book."""
+        kinds = [(s.scope, *s.scope.split(":", 1)) for s in self.scopes if s.rung > Rung.WARN]
+        return {
+            name: members(self.market, kind, scope)
+            for name, kind, scope in kinds
+            if kind != "strategy"
+        }
+
+    def met_by(self, trades: FloatArray, strategy: str = "") -> tuple[str, ...]:
+        """The scopes at BLOCK_NEW or above that an (n,) trade of a strategy touches."""
+        legs = trades != 0.0
+        met = [name for name, within in self.held_back.items() if legs[within].any()]
+        return (*met, *self._held_strategy(strategy)) if legs.any() else ()
+
+    def must_reduce(self, trades: FloatArray, strategy: str = "") -> BoolArray:
+        """(A,) trades that only pass if they reduce, by the highest rung that each touches."""
+        if self.rung >= Rung.BLOCK_NEW or (self.scopes and self._held_strategy(strategy)):
+            return np.ones(len(trades), dtype=np.bool_)
+        held = np.zeros(len(trades), dtype=np.bool_)
+        if self.scopes:
+            for within in self.held_back.values():
+                held |= (trades[:, within] != 0.0).any(axis=1)
+        return held
+
+    def _held_strategy(self, strategy: str) -> tuple[str, ...]:
+        name = f"strategy:{strategy}"
+        return tuple(s.scope for s in self.scopes if s.scope == name and s.rung > Rung.WARN)
 
     @cached_property
     def entries_blocked(self) -> bool:
@@ -155,6 +188,10 @@ class Assessment:
             ]
         if self.rung >= Rung.BLOCK_NEW:
             alerts.append(Alert("critical", f"rung_{self.rung.name.lower()}", ""))
+        for scope in self.scopes:
+            if scope.rung >= Rung.BLOCK_NEW:
+                code = f"rung_{scope.rung.name.lower()}"
+                alerts.append(Alert("critical", code, scope.scope))
         events = self.events
         if self.due or events.cautions or events.ex_dividends or self.portfolio.working is not None:
             alerts += self._event_alerts()

@@ -42,6 +42,11 @@ class ScopedCap:
         """As decisions list it: "vega[SPX]"."""
         return f"{self.measure}[{self.scope}]"
 
+    @property
+    def of(self) -> str:
+        """The scope with its kind: "underlying:SPX"."""
+        return f"{self.kind}:{self.scope}"
+
 
 def scoped_caps(limits: RiskLimits, underlyings: Sequence[str]) -> tuple[ScopedCap, ...]:
     """Every scoped cap that bears on a book over these tickers, in a fixed order."""
@@ -75,6 +80,8 @@ class Layout:
         scoped: the scoped caps, in the order of their rows; names: of all K measures;
             measures: what each of them measures, whatever the scope; tickers: of each scoped
             cap, the ticker that it is for, or "".
+        scopes: the scopes themselves, "underlying:SPX"; scope_at: (K,) of each measure, the place
+            of its scope in `scopes` plus one, 0 where it is the whole book's.
         strategies: tag -> its place in `Rows.books`, of each strategy that has caps.
         net_at, gross_at, net_book, gross_book: as of `Rows`.
         beta_capped: whether anything asks for betas.
@@ -85,6 +92,8 @@ class Layout:
     names: tuple[str, ...]
     measures: tuple[str, ...]
     tickers: tuple[str, ...]
+    scopes: tuple[str, ...]
+    scope_at: NDArray[np.int64]
     strategies: dict[str, int]
     net_at: NDArray[np.int64]
     gross_at: NDArray[np.int64]
@@ -111,8 +120,11 @@ class Layout:
         names = (*MEASURES, *(cap.name for cap in scoped))
         measures = (*MEASURES, *(cap.measure for cap in scoped))
         tickers = tuple(cap.scope if cap.kind == "underlying" else "" for cap in scoped)
+        scopes = tuple(dict.fromkeys(cap.of for cap in scoped))
+        scope_at = np.zeros(len(names), dtype=np.int64)
+        scope_at[first:] = [1 + scopes.index(cap.of) for cap in scoped]
         return cls(
-            scoped, names, measures, tickers, strategies, net_at.copy(), gross_at.copy(),
+            scoped, names, measures, tickers, scopes, scope_at, strategies, net_at.copy(), gross_at.copy(),
             net_book.copy(), gross_book.copy(), beta, limits.margin.shares_asked(),
         )  # fmt: skip
 
@@ -198,7 +210,7 @@ def rows_of(
     net, low, high, loose = _net_rows(X, bounds, layout.beta_capped)
     nets, grosses = [], []
     for cap in layout.scoped:
-        member = _members(market, cap)
+        member = members(market, cap.kind, cap.scope)
         if cap.measure in GROSS:
             part = weights[:, :, GROSS.index(cap.measure)]
             grosses.append(np.where(member[:, None], part, 0.0))
@@ -246,13 +258,24 @@ def _net_rows(
     return np.where(missing, 0.0, X), low, high, loose
 
 
-def _members(market: Market, cap: ScopedCap) -> NDArray[np.bool_]:
-    """(n,) instruments that a scope holds; a strategy may hold any."""
+def members(market: Market, kind: str, scope: str) -> NDArray[np.bool_]:
+    """(n,) instruments that a scope holds; a strategy may hold any.
+
+    Example:
+        >>> from riskenv.instruments import Instrument, InstrumentTable
+        >>> table = InstrumentTable.of([Instrument("QQQ"), Instrument("SPY")])
+        >>> one = np.ones(2)
+        >>> market = Market(0, table, one, 0.0, np.zeros(2), one, one, np.zeros(2))
+        >>> members(market, "underlying", "SPY").tolist()
+        [False, True]
+    """
     table = market.table
-    if cap.kind == "underlying":
-        return np.asarray(table.underlying_index == table.underlyings.index(cap.scope))
-    if cap.kind == "expiry":
-        return np.asarray(expiry_bucket(table, market.now) == EXPIRY_BUCKETS.index(cap.scope))
+    if kind == "underlying":
+        if scope not in table.underlyings:
+            return np.zeros(len(table), dtype=bool)
+        return np.asarray(table.underlying_index == table.underlyings.index(scope))
+    if kind == "expiry":
+        return np.asarray(expiry_bucket(table, market.now) == EXPIRY_BUCKETS.index(scope))
     return np.ones(len(table), dtype=bool)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from operator import index
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from riskenv.arguments import require
 from riskenv.canonical import digest, number
@@ -34,6 +34,24 @@ class Rung(enum.IntEnum):
     HALTED = 5
 
 
+@dataclass(frozen=True, slots=True)
+class ScopeRung:
+    """The rung of one scope that has caps of its own.
+
+    Attributes:
+        scope: "underlying:SPX", "expiry:0-1d", "strategy:condor".
+        rung: from WARN to REDUCE; entered_at: instant it was entered, nanoseconds UTC.
+
+    Example:
+        >>> ScopeRung("underlying:SPX", Rung.WARN, 0).rung.name
+        'WARN'
+    """
+
+    scope: str
+    rung: Rung
+    entered_at: int
+
+
 _NOTHING_OBSERVED = LossWindow()
 _TERMS = tuple(field.name for field in fields(Instrument))
 _NOTHING_SENT = OrderWindow()
@@ -44,10 +62,14 @@ class BreakerState:
     """All that a decision remembers. A value: saved, restored, hashed and compared.
 
     Attributes:
-        rung: the rung that holds; since_session: index of the session in which it was entered.
+        rung: the rung of the whole book; entered_at: instant it was entered, nanoseconds UTC; None
+            before the first assessment.
         session: index of the last session assessed, -1 before the first.
         day_start_equity: equity at the end of the session before, or at the first assessment.
-        high_water_mark, last_equity: currency. NaN before the first known equity.
+        high_water_mark, last_equity: currency. NaN before the first known equity. The mark is the
+            highest equity ever assessed, be it of one tick: a false one stops what adds risk until
+            an operator re-bases it (`resume`), and closes nothing, since `losses` has marks that
+            were confirmed. Those given here before the first assessment count as confirmed.
         halt_reason: why an operator last halted; "" if none ever did.
         resume_reason: why that halt was left; "" if it was not.
         rebased_from: the high-water mark that the last re-basing gave up; NaN if none did.
@@ -55,10 +77,11 @@ class BreakerState:
         losses: the observations that confirm an extreme loss.
         event_sizes: positions before the first step of a size that is due before an event.
         orders: what was sent, and which strategies are off.
+        scopes: of the scopes with caps of their own those that are above NORMAL, by name.
     """
 
     rung: Rung = Rung.NORMAL
-    since_session: int = -1
+    entered_at: int | None = None
     session: int = -1
     day_start_equity: float = math.nan
     high_water_mark: float = math.nan
@@ -70,6 +93,7 @@ class BreakerState:
     losses: LossWindow = _NOTHING_OBSERVED
     event_sizes: tuple[SizeBefore, ...] = ()
     orders: OrderWindow = _NOTHING_SENT
+    scopes: tuple[ScopeRung, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready; null for NaN."""
@@ -83,6 +107,10 @@ class BreakerState:
                 for b in self.event_sizes
             ],
             "orders": self.orders.to_dict(),
+            "scopes": [
+                {"scope": s.scope, "rung": s.rung.name, "entered_at": s.entered_at}
+                for s in self.scopes
+            ],
         }
 
     @classmethod
@@ -94,7 +122,7 @@ class BreakerState:
                 some but not all of the three equities are known.
 
         Example:
-            >>> state = BreakerState(Rung.WARN, 3, 3, 10.0, 12.0, 11.0)
+            >>> state = BreakerState(Rung.WARN, 0, 3, 10.0, 12.0, 11.0)
             >>> BreakerState.from_dict(state.to_dict()) == state
             True
             >>> BreakerState.from_dict({**state.to_dict(), "rung": "CALM"})
@@ -106,8 +134,10 @@ class BreakerState:
         saved = load_config(SavedBreakerState, values)
         losses = LossWindow(**_known(saved.losses))
         sizes = tuple(before.size for before in saved.event_sizes)
+        scopes = tuple(ScopeRung(s.scope, Rung[s.rung], s.entered_at) for s in saved.scopes)
         known = {**_known(saved), "rung": Rung[saved.rung], "losses": losses, "event_sizes": sizes}
-        return cls(**{**known, "orders": OrderWindow.restored(saved.orders)})
+        orders = OrderWindow.restored(saved.orders)
+        return cls(**{**known, "orders": orders, "scopes": scopes})
 
     # By what is saved, because a NaN differs from itself.
     def __eq__(self, other: object) -> bool:
@@ -115,6 +145,15 @@ class BreakerState:
 
     def __hash__(self) -> int:
         return hash(self.digest)
+
+    @property
+    def holding(self) -> Rung:
+        """The rung that all trades meet. A scope at REDUCE has the book reduced; one at BLOCK_NEW
+        is a warning to whoever trades elsewhere."""
+        rung = self.rung
+        for scope in self.scopes:
+            rung = max(rung, scope.rung if scope.rung >= Rung.REDUCE else Rung.WARN)
+        return rung
 
     @property
     def digest(self) -> str:
@@ -161,11 +200,17 @@ class _SavedSize(Config):
         return self
 
 
+class _SavedScope(Config):
+    scope: str = Field(min_length=1)
+    rung: Literal["WARN", "BLOCK_NEW", "REDUCE"]
+    entered_at: int
+
+
 class SavedBreakerState(Config):
     """What `BreakerState.to_dict` writes: every key is there, and null is Unknown."""
 
     rung: Literal["NORMAL", "WARN", "BLOCK_NEW", "REDUCE", "FLATTEN", "HALTED"]
-    since_session: int = Field(ge=-1)
+    entered_at: int | None
     session: int = Field(ge=-1)
     day_start_equity: float | None
     high_water_mark: float | None
@@ -177,6 +222,15 @@ class SavedBreakerState(Config):
     losses: _SavedLosses
     event_sizes: tuple[_SavedSize, ...]
     orders: SavedWindow
+    scopes: tuple[_SavedScope, ...]
+
+    @field_validator("scopes")
+    @classmethod
+    def _each_once(cls, scopes: tuple[_SavedScope, ...]) -> tuple[_SavedScope, ...]:
+        names = [scope.scope for scope in scopes]
+        if names != sorted(set(names)):
+            raise ValueError(f"allowed: each scope once, by name; got {names}")
+        return scopes
 
     @model_validator(mode="after")
     def _no_mark_lost(self) -> SavedBreakerState:
@@ -267,15 +321,13 @@ def _placed_in(state: BreakerState, sessions: Sessions) -> BreakerState:
     if state.assessed_at is None or state.session < 0:
         return state
     moved = sessions.session_of(state.assessed_at) - state.session
-    if not moved:
-        return state
-    # What lies before the calendar is as long ago as its beginning.
-    since = max(state.since_session + moved, -1)
-    return replace(state, session=state.session + moved, since_session=since)
+    return replace(state, session=state.session + moved) if moved else state
 
 
-def climb(state: BreakerState, demanded: Rung, released: Rung, limits: RiskLimits) -> BreakerState:
-    """Move to a higher rung at once; to a lower one only after the dwell time.
+def climb(
+    state: BreakerState, demanded: Rung, released: Rung, sessions: Sessions, limits: RiskLimits
+) -> BreakerState:
+    """Move the whole book to a higher rung at once; to a lower one only after the dwell time.
 
     Args:
         demanded: the rung the book calls for now.
@@ -284,12 +336,64 @@ def climb(state: BreakerState, demanded: Rung, released: Rung, limits: RiskLimit
     """
     if state.rung == Rung.HALTED:
         return state
-    if demanded > state.rung:
-        return replace(state, rung=demanded, since_session=state.session)
-    target = max(demanded, min(released, state.rung))
-    if target < state.rung and state.session - state.since_session >= limits.dwell_sessions:
-        return replace(state, rung=target, since_session=state.session)
-    return state
+    now, calls = state.assessed_at, (demanded, released)
+    rung, entered_at = _moved(state.rung, state.entered_at, *calls, now, sessions, limits)
+    return state if rung == state.rung else replace(state, rung=rung, entered_at=entered_at)
+
+
+def climb_scopes(
+    state: BreakerState,
+    calls: Mapping[str, tuple[Rung, Rung]],
+    sessions: Sessions,
+    limits: RiskLimits,
+) -> BreakerState:
+    """The same of every scope by itself, halted or not.
+
+    Args:
+        calls: scope -> (demanded, released), of each scope that the market covers. Another one
+            keeps its rung.
+    """
+    now, held = state.assessed_at, {scope.scope: scope for scope in state.scopes}
+    for name, (demanded, released) in calls.items():
+        was = held.get(name)
+        rung, entered_at = (Rung.NORMAL, None) if was is None else (was.rung, was.entered_at)
+        rung, entered_at = _moved(rung, entered_at, demanded, released, now, sessions, limits)
+        if rung == Rung.NORMAL:
+            held.pop(name, None)
+        elif was is None or rung != was.rung:
+            assert entered_at is not None
+            held[name] = ScopeRung(name, rung, entered_at)
+    scopes = tuple(held[name] for name in sorted(held))
+    return state if scopes == state.scopes else replace(state, scopes=scopes)
+
+
+def _moved(
+    rung: Rung,
+    entered_at: int | None,
+    demanded: Rung,
+    released: Rung,
+    now: int | None,
+    sessions: Sessions,
+    limits: RiskLimits,
+) -> tuple[Rung, int | None]:
+    """(rung, instant it was entered) after the rungs that are called for at `now`."""
+    if demanded > rung:
+        return demanded, now
+    target = max(demanded, min(released, rung))
+    if target < rung and _held_long_enough(entered_at, now, sessions, limits):
+        return target, now
+    return rung, entered_at
+
+
+def _held_long_enough(
+    entered_at: int | None, now: int | None, sessions: Sessions, limits: RiskLimits
+) -> bool:
+    """Whether the dwell time is over; what was set by hand, at no instant, was set long ago."""
+    if entered_at is None or now is None:
+        return True
+    # What lies before the calendar is as long ago as its beginning.
+    since = max(entered_at, int(sessions.opens[0]))
+    return sessions.whole_sessions_between(since, now) >= limits.dwell_sessions
 
 
 def halt(state: BreakerState, reason: str) -> BreakerState:
@@ -305,7 +409,7 @@ def halt(state: BreakerState, reason: str) -> BreakerState:
     return replace(
         state,
         rung=Rung.HALTED,
-        since_session=state.session,
+        entered_at=state.assessed_at,
         halt_reason=reason,
         resume_reason="",
     )
@@ -353,7 +457,7 @@ def resume(
     return replace(
         state,
         rung=Rung.BLOCK_NEW,
-        since_session=state.session,
+        entered_at=state.assessed_at,
         resume_reason=reason,
         high_water_mark=high,
         rebased_from=state.high_water_mark if rebase else state.rebased_from,

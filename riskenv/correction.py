@@ -90,16 +90,19 @@ def nearest_admissible(
     """(n,) the whole-lot trade nearest to the request that may pass; None where none was found.
 
     The continuous projection first, then the whole lots around it (`riskenv.whole_lots`), each
-    put to the trust kernel. Legs in what is Unknown or blocked are left out. A gross measure is
+    put to the trust kernel. Legs in what is Unknown, blocked or held back are left out. A gross measure is
     bounded by its chord from nothing to the request, which is exact or too careful.
     """
     rule = a.limits.correction
-    if rule.method != "project" or a.rung > Rung.WARN or not np.isfinite(asked).all():
+    held = a.must_reduce(np.zeros((1, len(asked))), strategy)[0]
+    if rule.method != "project" or held or not np.isfinite(asked).all():
         return None
     low = np.minimum(asked, 0.0) if box_low is None else np.asarray(box_low, dtype=np.float64)
     high = np.maximum(asked, 0.0) if box_high is None else np.asarray(box_high, dtype=np.float64)
     entered = a.entry_blocked & (asked * a.portfolio.quantity >= 0.0)
     movable = (low < 0.0) | (high > 0.0)
+    for within in a.held_back.values():
+        movable &= ~within
     legs = np.flatnonzero(movable & ~a.blocked & ~entered)
     if not legs.size:
         return None

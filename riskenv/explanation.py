@@ -27,6 +27,9 @@ _RUNG_REASONS = {
 }
 
 
+_KEPT = "kept for its dwell time, or above the release level"
+
+
 def explain(
     a: Assessment,
     proposal: Proposal,
@@ -43,8 +46,9 @@ def explain(
     else:
         verdict = Verdict.BLOCK if candidates.empty[row] else Verdict.RESIZE
     reasons = []
+    met = a.met_by(proposal.trades[asked], proposal.strategy) if a.scopes else ()
     if verdict is not Verdict.ALLOW:
-        reasons = _reasons(a, proposal, candidates)
+        reasons = _reasons(a, proposal, candidates, met)
     if flaw:
         reasons.append(Reason(flaw, "", REASONS[flaw]))
     loud = [flaw] if flaw else []
@@ -62,7 +66,7 @@ def explain(
         low=a.low,
         high=a.high,
         used_before=a.used,
-        rung=a.rung,
+        rung=max(a.rung, Rung.BLOCK_NEW) if met else a.rung,
         reasons=(*reasons, *sending.reasons),
         alerts=(*a.alerts, *(Alert("critical", code, "") for code in loud)),
         passive=a.breached,
@@ -73,15 +77,19 @@ def explain(
     )
 
 
-def _reasons(a: Assessment, proposal: Proposal, candidates: Candidates) -> list[Reason]:
-    """Why the request did not pass: the rung's rule, what an event asks for, then each cap that it
-    would break."""
+def _reasons(
+    a: Assessment, proposal: Proposal, candidates: Candidates, met: tuple[str, ...]
+) -> list[Reason]:
+    """Why the request did not pass: the rule of the rung, and of those of the scopes that it
+    touches, what an event asks for, then each cap that it would break."""
     reasons = []
     asked = proposal.asked
     trade = proposal.trades[asked]
     code = _RUNG_REASONS.get(a.rung)
     if code is not None:
         reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name, cause=_cause(a))))
+    if a.rung < Rung.BLOCK_NEW:
+        reasons += [_scope_reason(a, scope) for scope in met]
     reasons += _event_reasons(a, proposal)
     if candidates.empty[asked]:
         return reasons
@@ -127,13 +135,22 @@ def _event_reasons(a: Assessment, proposal: Proposal) -> list[Reason]:
     return reasons
 
 
+def _scope_reason(a: Assessment, scope: str) -> Reason:
+    """Why a scope lets only reductions pass: its measures outside their caps, or Unknown."""
+    name = scope.split(":", 1)[1]
+    causes = [measure for measure in a.breached if measure.endswith(f"[{name}]")]
+    cause = ", ".join(causes) or _KEPT
+    words = REASONS["rung_block_new"].format(rung=f"BLOCK_NEW in {name}", cause=cause)
+    return Reason("rung_block_new", scope, words)
+
+
 def _cause(a: Assessment) -> str:
     """What calls for the rung: the measures outside their caps, or Unknown, and events."""
     losses = zip(ACCOUNT, (a.day_loss, a.drawdown), a.limits.account_caps(a.equity), strict=True)
     causes = [*a.breached, *(name for name, loss, cap in losses if not (-loss <= cap))]
     if a.events.market_blocked or a.events.reduce or a.due:
         causes.append("an event")
-    return ", ".join(causes) or "kept for its dwell time, or above the release level"
+    return ", ".join(causes) or _KEPT
 
 
 def _blocked_legs(a: Assessment, trade: NDArray[np.float64]) -> list[tuple[str, str]]:

@@ -54,6 +54,22 @@ class LossWindow:
         """
         return sum(self.extreme[-limits.confirm.n :]) >= limits.confirm.k
 
+    def confirmed_equity(self, limits: RiskLimits) -> float:
+        """The least equity that k of the last n observations did not exceed; of fewer, the highest
+        of them; NaN if there is none. A cap that is a share of equity has shrunk to a share of
+        this one, whatever a single tick says.
+
+        Example:
+            >>> from riskenv.limits import Caps
+            >>> limits = RiskLimits(caps=Caps())  # 2 of 3
+            >>> [LossWindow(equities=e).confirmed_equity(limits) for e in ((9.0, 9.0, 2.0), (2.0,))]
+            [9.0, 2.0]
+            >>> LossWindow(equities=(9.0, 2.0, 3.0)).confirmed_equity(limits)
+            3.0
+        """
+        seen = sorted(self.equities[-limits.confirm.n :])
+        return seen[min(limits.confirm.k, len(seen)) - 1] if seen else math.nan
+
     def moved(self, flow: float) -> LossWindow:
         """After money was paid in (> 0) or out."""
         return replace(

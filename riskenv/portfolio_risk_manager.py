@@ -19,12 +19,11 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from riskenv.admissibility import use_of_caps
 from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.assessment import Assessment
 from riskenv.book_measures import book_measures
-from riskenv.book_rows import Layout, cap_bounds, surely_gross
-from riskenv.circuit_breaker import BreakerState, Rung, climb, mark_equity
+from riskenv.book_rows import Layout
+from riskenv.circuit_breaker import BreakerState, Rung, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
 from riskenv.correction import propose
@@ -35,10 +34,11 @@ from riskenv.event_values import Caution
 from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.factor_history import FactorHistory
-from riskenv.gap_risk_monitor import EventPolicy, EventWindow, GapRiskMonitor, UnknownDays
+from riskenv.gap_risk_monitor import EventPolicy, GapRiskMonitor, UnknownDays
+from riskenv.ladder import caps_in_force, climbed, use_of
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
-from riskenv.measures import GAP, INDEX, STRESS, TAIL
+from riskenv.measures import GAP, STRESS, TAIL
 from riskenv.order_decision import send
 from riskenv.portfolio import Portfolio
 from riskenv.projection import Proposal
@@ -235,52 +235,31 @@ class PortfolioRiskManager:
         drawdown = _loss(equity, state.high_water_mark)
 
         window = self.monitor.window(market.now, tickers)
-        low, high = cap_bounds(limits, layout.scoped, equity)
         least = held_up = np.zeros(len(market.table))
         entry_blocked = np.zeros(len(market.table), dtype=np.bool_)
         tighter = None
         if not window.calm:
             tighter = window.cap_multipliers(layout.measures, layout.tickers)
-            low, high = low * tighter, high * tighter
             entry_blocked = window.blocked(tickers)[market.table.underlying_index]
         if window.sizing or state.event_sizes:
             shares = window.size_fractions(tickers)
             sizes, least, held_up = self._sizes_due(state.event_sizes, shares, portfolio)
             if sizes is not state.event_sizes:
                 state = replace(state, event_sizes=sizes)
-        used = np.empty(len(layout.names))
-        most, sure = use_of_caps(interval, low, high, used)
-        certain = interval
-        unknown = measured.blocked.any()
-        if unknown or portfolio.working is not None:
-            # What is Unknown, or may not be filled, blocks, and is no reason to sell.
-            known = ~np.isnan(matrices.X[matrices.rows, 0])
-            certain = interval.copy()
-            certain[0, layout.gross_at] = surely_gross(measured.rows, known)
-            _, sure = use_of_caps(certain, low, high, np.empty_like(used))
-        if math.isnan(equity):
-            # A cap that is a share of it is 0 to whoever enters, and no reason to sell.
-            least_cap, most_cap = cap_bounds(limits, layout.scoped, math.inf)
-            if tighter is not None:
-                least_cap, most_cap = least_cap * tighter, most_cap * tighter
-            _, sure = use_of_caps(certain, least_cap, most_cap, np.empty_like(used))
-        gap = float(used[INDEX["gap_loss"]]) if window.hedge_gap else 0.0
+        low, high = caps_in_force(limits, layout, equity, tighter)
+        use = use_of(
+            measured, matrices, portfolio, layout, limits, state.losses, low, high, tighter
+        )
         account = limits.account_used(day_loss, drawdown, equity)
-        # The book is closed only for losses that were confirmed, and kept closed until they are
-        # below the release level.
-        confirmed = state.losses.confirmed(limits)
-        demanded = self._rung(most, sure, gap, account, window, 1.0, confirmed)
-        if demanded > Rung.NORMAL or state.rung > Rung.NORMAL:
-            kept = confirmed or account > limits.extreme * limits.release
-            released = self._rung(most, sure, gap, account, window, limits.release, kept)
-            unknown = np.isnan(matrices.X[matrices.rows[portfolio.quantity != 0.0], 0]).any()
-            if unknown or math.isnan(most) or math.isnan(account):
-                released = max(released, state.rung)  # a missing quote is no recovery
-            state = climb(state, demanded, released, limits)
-        rung = max(state.rung, rung_due(window, portfolio, least)) if window.sizing else state.rung
+        state = climbed(
+            state, use, account, window, portfolio, matrices, layout, self.sessions, limits
+        )
+        rung = state.holding
+        if window.sizing:
+            rung = max(rung, rung_due(window, portfolio, least))
         return state, Assessment(
-            portfolio, market, layout.names, interval, low, high, used, rung, window, equity,
-            day_loss, drawdown, measured.rows, layout.strategies, matrices, measured.base_pnl,
+            portfolio, market, layout.names, interval, low, high, use.used, rung, state.scopes, window,
+            equity, day_loss, drawdown, measured.rows, layout.strategies, matrices, measured.base_pnl,
             tails, measured.blocked, entry_blocked, least, held_up,
             limits,
         )  # fmt: skip
@@ -303,36 +282,6 @@ class PortfolioRiskManager:
         if underlyings not in self._layouts:
             self._layouts[underlyings] = Layout.of(self.limits, underlyings)
         return self._layouts[underlyings]
-
-    def _rung(
-        self,
-        most: float,
-        sure: float,
-        gap: float,
-        account: float,
-        window: EventWindow,
-        level: float,
-        close: bool,
-    ) -> Rung:
-        """The rung called for by shares of caps in use, every threshold scaled by `level`. NaN
-        fails each comparison.
-
-        Args:
-            most: the largest share in use; sure: the largest that is surely in use, whatever the
-                Unknown turns out to be; gap: the worst gap's, where that is to be hedged; account:
-                that of the account's losses.
-            close: whether those losses call for closing the book.
-        """
-        limits = self.limits
-        if close:
-            return Rung.FLATTEN
-        if sure > limits.extreme * level or (window.reduce and sure > level):
-            return Rung.REDUCE
-        if gap > level:
-            return Rung.REDUCE
-        if window.market_blocked or not most <= level or not account <= level:
-            return Rung.BLOCK_NEW
-        return Rung.WARN if max(most, account) >= limits.warn * level else Rung.NORMAL
 
     def _refuse_unknown(self, strategy: str) -> None:
         """A tag that no cap knows, where strategies have caps, would be a way past them."""

@@ -66,7 +66,7 @@ def risk_report(
     a: Assessment,
     recorded_pnl: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """The four systems' output: "greeks", "var", "events", and the rung.
+    """The four systems' output: "greeks", "var", "events", the rung, and under "rungs" those of scopes above NORMAL.
 
     Under "var", "contributions" say which positions it comes from, by horizon
     (`riskenv.risk_contributions`).
@@ -96,6 +96,7 @@ def risk_report(
             cautions,
         ),
         "rung": a.rung.name,
+        "rungs": {scope.scope: scope.rung.name for scope in a.scopes},
     }
 
 

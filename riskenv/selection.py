@@ -105,7 +105,8 @@ def _dutiful(a: Assessment, trades: FloatArray) -> BoolArray:
 def allowed_rows(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
     """(A,) rows that may be done as they are, at the rung that holds.
 
-    NORMAL, WARN: what is admissible. BLOCK_NEW: of that, what is empty or reduces. REDUCE,
+    NORMAL, WARN: what is admissible. BLOCK_NEW, of the book or of a scope that the row touches: of
+    that, what is empty or reduces. REDUCE,
     FLATTEN: of that, what brings the book to where the rung wants it. HALTED: nothing but empty.
     At any of them but the last, what is due before an event is closed, and nothing is entered in
     what an event blocks. Where no reduction is due a row with a forced part is not allowed: the
@@ -175,24 +176,28 @@ def _reduces(a: Assessment, candidates: Candidates, before: FloatArray) -> BoolA
 
 
 def _passing(a: Assessment, proposal: Proposal, candidates: Candidates) -> BoolArray:
-    """(A,) admissible rows that enter nothing blocked and, from BLOCK_NEW up, are empty or reduce.
+    """(A,) admissible rows that enter nothing blocked and, where they touch a scope that is at
+    BLOCK_NEW or above, are empty or reduce.
 
-    A forced part must reduce by itself, and from BLOCK_NEW up what follows it must reduce what it
+    A forced part must reduce by itself, and what follows it in such a scope must reduce what it
     leaves.
     """
     passing = candidates.admissible
     if a.entries_blocked:
         passing = passing & ~entering(a, proposal.trades, proposal.strategy)
-    held_back = a.rung >= Rung.BLOCK_NEW
-    if held_back:
-        passing = passing & (candidates.empty | _reduces(a, candidates, a.interval))
+    held_back = None
+    if a.rung >= Rung.BLOCK_NEW or a.scopes:
+        held_back = a.must_reduce(proposal.trades, proposal.strategy)
+        reduces = candidates.empty | _reduces(a, candidates, a.interval)
+        passing = passing & (~held_back | reduces)
     if proposal.forced is None or not a.reducing:
         return passing
     first = evaluate(a, proposal.forced, proposal.strategy)
     passing = passing & (first.empty | (first.admissible & _reduces(a, first, a.interval)))
-    if held_back:
+    if held_back is not None:
+        held_back = a.must_reduce(proposal.trades - proposal.forced, proposal.strategy)
         alone = (proposal.trades == proposal.forced).all(axis=1)
-        passing &= first.empty | alone | _reduces(a, candidates, first.interval)
+        passing &= ~held_back | first.empty | alone | _reduces(a, candidates, first.interval)
     return passing
 
 

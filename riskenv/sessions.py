@@ -90,6 +90,26 @@ class Sessions:
         closed = np.minimum(self.closes[first:last], end)
         return int((closed - opened).sum())
 
+    def whole_sessions_between(self, start: int, end: int) -> int:
+        """Whole sessions of exchange time between two instants, by the share of a session gone.
+
+        Half a session that begins at noon ends at noon of the next one, or where that one is
+        shorter, as far into it. The night between two sessions is no time.
+
+        Raises:
+            CalendarRangeError: an instant lies outside the calendar.
+
+        Example:
+            >>> s = Sessions(np.array([10, 20, 30]), np.array([15, 25, 35]))
+            >>> [s.whole_sessions_between(14, end) for end in (15, 20, 23, 24, 33, 34)]
+            [0, 0, 0, 1, 1, 2]
+        """
+        first, last = self.session_of(start), self.session_of(end)
+        # Shares of sessions of unequal length, as products of whole numbers.
+        gone = max(0, start - self._opens[first]) * (self._closes[last] - self._opens[last])
+        reached = max(0, end - self._opens[last]) * (self._closes[first] - self._opens[first])
+        return last - first - (reached < gone)
+
     def closes_between(self, start: int, end: int) -> int:
         """Number of closes strictly after `start` and strictly before `end`; 0 if end <= start.
 

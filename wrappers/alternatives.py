@@ -107,7 +107,8 @@ class Alternatives:
             return trades
         # The account is all that can be read: let be while no cap is broken and no event blocks
         # anything, and then refused, since NaN is inside no cap.
-        free = a.rung < Rung.BLOCK_NEW and not a.entry_blocked.any()
+        held = any(scope.rung >= Rung.BLOCK_NEW for scope in a.scopes)
+        free = a.rung < Rung.BLOCK_NEW and not held and not a.entry_blocked.any()
         return np.full(len(a.table), 0.0 if free else np.nan)
 
     def _known_trades(self, env: Any, a: Assessment, action: Any) -> FloatArray | None:

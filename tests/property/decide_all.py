@@ -60,7 +60,7 @@ def main() -> None:
             policy=EventPolicy(rules=(SIZES if seed % 2 else RULE,)),
         )
         rung = Rung([0, 0, 1, 2, 3, 4, 5][seed % 7])
-        gate = RiskGate(w.manager, BreakerState(rung, TODAY, TODAY, 1e6, 1e6, 1e6))
+        gate = RiskGate(w.manager, BreakerState(rung, NOW, TODAY, 1e6, 1e6, 1e6))
         rng = np.random.default_rng(seed)
         asked = rng.integers(-40, 40, len(w.table)) * (rng.random(len(w.table)) < 0.5)
         decision = gate.check(w.portfolio, w.market, asked.astype(float))

@@ -10,6 +10,7 @@ import json
 import math
 import os
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from itertools import product
 
 import numpy as np
@@ -46,6 +47,13 @@ def open_time(start: int, end: int) -> int:
     )
 
 
+def gone(now: int) -> Fraction:
+    """Sessions gone by since the calendar began, and the share of the present one."""
+    session = int(np.searchsorted(CALENDAR.closes, now))
+    opens, closes = int(CALENDAR.opens[session]), int(CALENDAR.closes[session])
+    return session + Fraction(max(0, now - opens), closes - opens)
+
+
 @dataclass
 class Tick:
     """One observation as the model remembers it."""
@@ -66,7 +74,8 @@ class Breaker(RuleBasedStateMachine):
         self.k, self.n = k, k + more
         self.state, self.now = BreakerState(), START
         self.start = self.peak = self.last = math.nan
-        self.since = self.session = -1
+        self.since: int | None = None
+        self.session = -1
         self.seen: list[Tick] = []
         self.observed_at: int | None = None
         self.sure_start = self.sure_peak = math.nan
@@ -114,10 +123,11 @@ class Breaker(RuleBasedStateMachine):
         old, self.state = self.state, new
         if old.rung == Rung.HALTED:
             assert new.rung == Rung.HALTED
-        if new.rung < old.rung:
-            assert new.session - self.since >= self.limits.dwell_sessions
+        if new.rung < old.rung and self.since is not None:
+            assert gone(self.now) - gone(self.since) >= self.limits.dwell_sessions
         if new.rung != old.rung:
-            self.since = new.session
+            self.since = new.assessed_at
+        assert new.entered_at == self.since
 
     # -- the events -----------------------------------------------------------------------------
 
@@ -133,7 +143,7 @@ class Breaker(RuleBasedStateMachine):
         if self.state.losses.confirmed(self.limits):
             demanded = Rung.FLATTEN
         before, released = self.state.rung, max(demanded, band)
-        self.moved(climb(self.state, demanded, released, self.limits))
+        self.moved(climb(self.state, demanded, released, CALENDAR, self.limits))
         if before != Rung.HALTED:
             assert self.state.rung >= demanded
             assert self.state.rung <= max(before, demanded)
@@ -141,7 +151,7 @@ class Breaker(RuleBasedStateMachine):
 
     @rule(reason=st.sampled_from(["fat finger", "news"]))
     def operator_halts(self, reason: str) -> None:
-        self.state, self.since = halt(self.state, reason), self.state.session
+        self.state, self.since = halt(self.state, reason), self.state.assessed_at
         assert (self.state.halt_reason, self.state.resume_reason) == (reason, "")
 
     @rule(token=st.text(max_size=12) | st.just(SECRET), rebase=st.booleans())
@@ -154,7 +164,7 @@ class Breaker(RuleBasedStateMachine):
     def operator_resumes(self, rebase: bool) -> None:
         before = self.state
         self.state = resume(before, TOKEN, self.limits, "calm again", rebase=rebase)
-        self.since = self.state.session
+        self.since = self.state.assessed_at
         assert (self.state.rung, self.state.resume_reason) == (Rung.BLOCK_NEW, "calm again")
         assert self.state.halt_reason == before.halt_reason
         if rebase:
@@ -258,8 +268,9 @@ def test_the_ladder_leaves_halted_by_no_path_without_the_token() -> None:
     for rung, demanded, released, held in product(Rung, list(Rung)[:5], list(Rung)[:5], range(5)):
         if released < demanded:
             continue
-        state = replace(BreakerState(rung, 10, 10 + held), halt_reason="x")
-        new = climb(state, demanded, released, limits).rung
+        since, now = (int(CALENDAR.opens[10 + days]) + HOUR for days in (0, held))
+        state = BreakerState(rung, since, 10 + held, halt_reason="x", assessed_at=now)
+        new = climb(state, demanded, released, CALENDAR, limits).rung
         if rung == Rung.HALTED:
             wanted = Rung.HALTED
         elif demanded >= rung:

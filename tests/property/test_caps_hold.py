@@ -106,7 +106,7 @@ def cases(draw: st.DrawFn, plain: bool = False, var: VarConfig = VAR) -> Case:
             ).manager,
             portfolio,
             w.market,
-            BreakerState(rung, TODAY, TODAY, 1e6, 1e6, 1e6, "x" if rung == Rung.HALTED else ""),
+            BreakerState(rung, NOW, TODAY, 1e6, 1e6, 1e6, "x" if rung == Rung.HALTED else ""),
         ),
         oracle,
         caps if plain else caps_in_force(limits, oracle.equity(portfolio)),

@@ -181,7 +181,7 @@ def test_the_worst_case_that_was_found() -> None:
     book = np.zeros(len(w.table))
     book[calls] = 1.0, -1.0
     state, _ = w.with_book(book).assess()
-    state = replace(state, rung=Rung.FLATTEN, since_session=state.session)
+    state = replace(state, rung=Rung.FLATTEN, entered_at=state.assessed_at)
     w = replace(w.with_book(book), state=state)
     w = w.with_market(spot=np.array([np.nan, w.market.spot[1]]))
     buy = np.zeros(len(w.table))

@@ -228,7 +228,7 @@ def test_scaling_book_trades_and_caps_by_a_power_of_two_changes_no_verdict(
     _, a = w.assess()
     names = [name for j, name in enumerate(MEASURES) if (seed >> j) & 1 and a.before[j] != 0.0]
     caps = Caps(**{n: size * abs(float(a.before[MEASURES.index(n)])) for n in names}, day_loss=5e3)
-    w = replace(w, state=BreakerState(rung, TODAY, TODAY, *[a.equity * (1 + loss)] * 3))
+    w = replace(w, state=BreakerState(rung, NOW, TODAY, *[a.equity * (1 + loss)] * 3))
     trades = np.random.default_rng(seed).integers(-20, 20, (5, len(w.table))).astype(float)
     trades[3] = -w.portfolio.quantity
     trades[4] = 0.0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from riskenv import BreakerState, Proposal, Rung, Verdict
 
 from .test_caps_hold import Case, cases, trade_rows
-from .worlds import FAST, TODAY
+from .worlds import FAST, NOW, TODAY
 
 
 @FAST
@@ -49,7 +49,7 @@ def test_a_mask_is_what_decide_would_do_unchanged(
         rows[1] = rows[0]
     rows = rows if hold else rows[:-1]
     part = np.where(rng.random(rows.shape) < 0.5, rows, 0.0) if forced else None
-    held = BreakerState(rung, TODAY, TODAY, 1e6, 1e6, 1e6)
+    held = BreakerState(rung, NOW, TODAY, 1e6, 1e6, 1e6)
     state, a = replace(w, state=BreakerState() if after else held).assess()
     state = held if after else state
     assert max(state.rung, a.rung) >= rung

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from riskenv import BreakerState, Caps, Instrument, RiskGate, RiskLimits, Rung
-from riskenv.circuit_breaker import climb, halt, mark_equity, resume
+from riskenv.circuit_breaker import ScopeRung, climb, climb_scopes, halt, mark_equity, resume
 from riskenv.config import ConfigError, load_config
 from riskenv.event_reductions import SizeBefore
 from riskenv.order_window import Message, OrderWindow
@@ -51,7 +51,7 @@ def test_a_book_that_dithers_around_a_level_changes_rung_once_a_dwell(dwell: int
     for session in range(12):
         for demanded in (high, Rung.NORMAL, high, Rung.NORMAL):
             state = marked(state, 1.0, session)
-            new = climb(state, demanded, demanded, limits)
+            new = climb(state, demanded, demanded, SESSIONS, limits)
             falls += [session] if new.rung < state.rung else []
             state = new
     if dwell:
@@ -60,12 +60,42 @@ def test_a_book_that_dithers_around_a_level_changes_rung_once_a_dwell(dwell: int
 
 
 def test_within_the_band_the_rung_is_kept_however_long() -> None:
-    state = climb(marked(BreakerState(), 1.0), Rung.REDUCE, Rung.REDUCE, LIMITS)
+    state = climb(marked(BreakerState(), 1.0), Rung.REDUCE, Rung.REDUCE, SESSIONS, LIMITS)
     for session in range(1, 50):
-        state = climb(marked(state, 1.0, session), Rung.WARN, Rung.REDUCE, LIMITS)
+        state = climb(marked(state, 1.0, session), Rung.WARN, Rung.REDUCE, SESSIONS, LIMITS)
         assert state.rung == Rung.REDUCE
-    state = climb(marked(state, 1.0, 51), Rung.WARN, Rung.WARN, LIMITS)
+    state = climb(marked(state, 1.0, 51), Rung.WARN, Rung.WARN, SESSIONS, LIMITS)
     assert state.rung == Rung.WARN
+
+
+@pytest.mark.parametrize(("entered", "left"), [(1, 1), (9_000, 9_000), (23_399, 23_399)])
+def test_the_dwell_is_as_much_exchange_time_wherever_in_a_session_it_begins(
+    entered: int, left: int
+) -> None:
+    """A second before the close does not count as a session."""
+    limits = RiskLimits(caps=Caps(), dwell_sessions=1)
+    state = climb(marked(BreakerState(), 1.0, 0, entered), *2 * [Rung.REDUCE], SESSIONS, limits)
+    for seconds, rung in ((left - 1, Rung.REDUCE), (left, Rung.NORMAL)):
+        later = marked(state, 1.0, 1, seconds)
+        assert climb(later, Rung.NORMAL, Rung.NORMAL, SESSIONS, limits).rung == rung
+
+
+def test_each_scope_climbs_by_itself_and_one_that_is_not_called_keeps_its_rung() -> None:
+    state, calm = marked(BreakerState(), 1.0), (Rung.NORMAL, Rung.NORMAL)
+    state = climb_scopes(
+        state, {"expiry:0-1d": 2 * (Rung.WARN,), "underlying:A": 2 * (Rung.REDUCE,),
+                "underlying:B": calm}, SESSIONS, LIMITS,
+    )  # fmt: skip
+    assert [(s.scope, s.rung) for s in state.scopes] == [
+        ("expiry:0-1d", Rung.WARN), ("underlying:A", Rung.REDUCE),
+    ]  # fmt: skip
+    assert (state.rung, state.holding) == (Rung.NORMAL, Rung.REDUCE)
+    later = marked(state, 1.0, 2)
+    assert climb_scopes(later, {}, SESSIONS, LIMITS).scopes == state.scopes
+    left = climb_scopes(later, {"underlying:A": calm}, SESSIONS, LIMITS)
+    assert [s.scope for s in left.scopes] == ["expiry:0-1d"]
+    assert left.holding == Rung.WARN
+    assert BreakerState.from_dict(left.to_dict()) == left
 
 
 # -- the marks ----------------------------------------------------------------------------------
@@ -212,7 +242,7 @@ def test_an_exposure_needs_no_confirmation_and_an_unknown_equity_hides_none() ->
 @pytest.mark.parametrize("marks", [{}, {"k": 1, "n": 1}])
 def test_marks_that_are_set_by_hand_are_taken_as_confirmed(marks) -> None:
     limits = RiskLimits(caps=Caps(drawdown=100.0), confirm=marks)
-    state = BreakerState(Rung.NORMAL, 0, 0, LOST, FINE, LOST)
+    state = BreakerState(Rung.NORMAL, None, 0, LOST, FINE, LOST)
     for minute in range(limits.confirm.k):
         assert not state.losses.confirmed(limits)
         state = marked(state, LOST, 0, minute * 60, limits)
@@ -282,7 +312,7 @@ def test_the_dwell_of_a_resumed_book_begins_at_the_resume() -> None:
     state = resume(state, TOKEN, LIMITS, "calm again")
     rungs = []
     for day in (5, 6, 7):
-        state = climb(marked(state, 1.0, day), Rung.NORMAL, Rung.NORMAL, LIMITS)
+        state = climb(marked(state, 1.0, day), Rung.NORMAL, Rung.NORMAL, SESSIONS, LIMITS)
         rungs.append(state.rung)
     assert rungs == [Rung.BLOCK_NEW, Rung.BLOCK_NEW, Rung.NORMAL]
 
@@ -319,11 +349,12 @@ def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
         assert hash(restored) == hash(state)
     assert fresh != BreakerState()
     changes = {
-        "rung": Rung.HALTED, "since_session": 0, "session": 2, "day_start_equity": 101.0,
+        "rung": Rung.HALTED, "entered_at": 0, "session": 2, "day_start_equity": 101.0,
         "high_water_mark": 101.0, "last_equity": 91.0, "halt_reason": "x", "resume_reason": "x",
         "rebased_from": 1.0, "assessed_at": USED.assessed_at + 1,
         "losses": replace(USED.losses, extreme=(True, False)),
         "event_sizes": (SizeBefore(Instrument("SPX"), 3.0),), "orders": SENT,
+        "scopes": (ScopeRung("underlying:SPX", Rung.WARN, 5),),
     }  # fmt: skip
     restored = BreakerState.from_dict(replace(USED, event_sizes=changes["event_sizes"]).to_dict())
     assert restored.event_sizes == changes["event_sizes"]
@@ -336,11 +367,15 @@ def test_a_state_is_its_content_also_where_a_mark_is_unknown() -> None:
     ("key", "value"),
     [
         *((key, WITHOUT) for key in USED.to_dict()),
-        *((key, []) for key in USED.to_dict() if key != "event_sizes"),
+        *((key, []) for key in USED.to_dict() if key not in ("event_sizes", "scopes")),
         ("event_sizes", None), ("event_sizes", [{"underlying": "SPX", "contracts": 1.0}]),
         ("event_sizes", [{**SIZE, "contracts": 0.0}]), ("event_sizes", [{**SIZE, "right": "call"}]),
         ("rung", "CALM"), ("rung", 3), ("session", 1.0), ("session", -2), ("session", True),
-        ("since_session", None), ("day_start_equity", math.nan), ("high_water_mark", math.inf),
+        ("entered_at", 0.5), ("scopes", [{"scope": "expiry:0-1d"}]),
+        ("scopes", [{"scope": "", "rung": "WARN", "entered_at": 1}]),
+        ("scopes", [{"scope": "expiry:0-1d", "rung": "FLATTEN", "entered_at": 1}]),
+        ("scopes", [{"scope": "expiry:0-1d", "rung": "WARN", "entered_at": 1}] * 2),
+        ("day_start_equity", math.nan), ("high_water_mark", math.inf),
         ("last_equity", "90"), ("halt_reason", None), ("assessed_at", 1.5), ("mood", "calm"),
         ("high_water_mark", None), ("last_equity", None), ("rebased_from", math.nan),
     ],

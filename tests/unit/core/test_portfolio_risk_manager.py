@@ -42,7 +42,7 @@ def test_the_rung_of_a_loss(name: str, loss: float, rung: Rung) -> None:
     limits = RiskLimits(caps=Caps(**{name: 100.0}), confirm={"k": 1, "n": 1})
     w = world(2, held=0, limits=limits, cash=1e6 - loss)
     marks = {"day_loss": (1e6, 0.0), "drawdown": (0.0, 1e6)}[name]
-    _, a = replace(w, state=BreakerState(Rung.NORMAL, TODAY, TODAY, *marks, 1e6)).assess()
+    _, a = replace(w, state=BreakerState(Rung.NORMAL, NOW, TODAY, *marks, 1e6)).assess()
     assert a.rung == rung
     assert (a.day_loss, a.drawdown) == ((-loss, 0.0) if name == "day_loss" else (0.0, -loss))
 
@@ -148,7 +148,7 @@ def test_money_paid_in_hides_no_loss_from_the_gate() -> None:
 @pytest.mark.parametrize("rung", [Rung.REDUCE, Rung.FLATTEN])
 def test_a_rung_is_not_left_because_a_quote_is_missing(rung: Rung) -> None:
     w = long_shares(1000.0, caps=Caps(delta=100.0, day_loss=10.0))
-    day_before = BreakerState(rung, TODAY - 5, TODAY - 1, 1e6, 1e6, 1e6)
+    day_before = BreakerState(rung, NOW - 5 * DAY, TODAY - 1, 1e6, 1e6, 1e6)
     bid = w.market.bid.copy()
     bid[0] = np.nan
     _, a = replace(w.with_market(bid=bid), state=day_before).assess()

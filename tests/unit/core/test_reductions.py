@@ -36,7 +36,7 @@ def codes(decision) -> set[str]:
 
 def at_rung(w: World, rung: Rung) -> World:
     equity = float(w.assess()[1].equity)
-    return replace(w, state=BreakerState(rung, TODAY, TODAY, equity, equity, equity))
+    return replace(w, state=BreakerState(rung, NOW, TODAY, equity, equity, equity))
 
 
 def shares(w: World, **lots: float) -> np.ndarray:
@@ -128,7 +128,7 @@ def test_flatten_closes_all(caps, with_history, seed) -> None:
         book[legs(w, 1)] = 5.0, -5.0
     w = w.with_book(book)
     equity = w.assess()[1].equity
-    lost = BreakerState(Rung.NORMAL, TODAY, TODAY, equity + 500.0, equity + 500.0, equity)
+    lost = BreakerState(Rung.NORMAL, NOW, TODAY, equity + 500.0, equity + 500.0, equity)
     gate = RiskGate(w.manager, lost)
     d = gate.check(w.portfolio, w.market, shares(w, A=10.0))
     assert d.rung == Rung.FLATTEN
