@@ -85,6 +85,7 @@ def dispatch(decision: Decision, sinks: Iterable[AlertSink]) -> tuple[SinkFailur
         riskenv_decisions_total{verdict="RESIZE"} 1
         riskenv_decisions_total{verdict="BLOCK"} 0
         riskenv_decisions_total{verdict="REDUCE"} 0
+        riskenv_decisions_total{verdict="VIOLATE"} 0
     """
     failures = []
     sealed = None

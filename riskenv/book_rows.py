@@ -124,8 +124,8 @@ class Layout:
         scope_at = np.zeros(len(names), dtype=np.int64)
         scope_at[first:] = [1 + scopes.index(cap.of) for cap in scoped]
         return cls(
-            scoped, names, measures, tickers, scopes, scope_at, strategies, net_at.copy(), gross_at.copy(),
-            net_book.copy(), gross_book.copy(), beta, limits.margin.shares_asked(),
+            scoped, names, measures, tickers, scopes, scope_at, strategies, net_at.copy(),
+            gross_at.copy(), net_book.copy(), gross_book.copy(), beta, limits.margin.shares_asked(),
         )  # fmt: skip
 
 

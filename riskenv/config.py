@@ -6,9 +6,9 @@ import reprlib
 from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, NoReturn, Self, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, ValidationError, field_validator
 from pydantic_core import CoreSchema, ErrorDetails
 
 from riskenv.yaml_reader import YamlError, read_yaml
@@ -36,12 +36,36 @@ def _make_scalars_strict(schema: Any) -> None:
             _make_scalars_strict(part)
 
 
+class FixedMapping(dict[str, Any]):
+    """A mapping within a frozen configuration, frozen as well: a cap that is changed after the
+    digest was taken would hold in one place and not in another.
+
+    Example:
+        >>> FixedMapping(SPX=1)["SPX"]
+        1
+        >>> FixedMapping(SPX=1)["SPX"] = 2
+        Traceback (most recent call last):
+            ...
+        TypeError: a configuration is frozen; allowed: a new one with other values
+    """
+
+    def _refused(self, *_: Any, **__: Any) -> NoReturn:
+        raise TypeError("a configuration is frozen; allowed: a new one with other values")
+
+    __setitem__ = __delitem__ = __ior__ = _refused
+    clear = pop = popitem = setdefault = update = _refused
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return FixedMapping, (dict(self),)
+
+
 class Config(BaseModel):
     """Base of every configuration.
 
-    Frozen. Unknown keys, NaN and infinities are refused, defaults included. Numbers, texts and
-    booleans are taken as they are written: `"5"`, `5.0` or `true` is no integer, while an integer
-    is a number. Lists become the tuples, and texts the dates, that a model asks for.
+    Frozen, mappings in it included. Unknown keys, NaN and infinities are refused, defaults
+    included. Numbers, texts and booleans are taken as they are written: `"5"`, `5.0` or `true` is
+    no integer, while an integer is a number. Lists become the tuples, and texts the dates, that a
+    model asks for.
 
     Example:
         >>> class Caps(Config):
@@ -69,6 +93,11 @@ class Config(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _refused(type(self), type(self).__name__, error) from None
+
+    @field_validator("*")
+    @classmethod
+    def _fixed(cls, value: Any) -> Any:
+        return FixedMapping(value) if type(value) is dict else value
 
     # Pydantic's own mark of an __init__ that does nothing but validate: parts of a configuration
     # are then validated in place, and all their errors are reported together.

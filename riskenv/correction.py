@@ -38,9 +38,9 @@ def propose(
 ) -> Proposal:
     """A request with all that may be done in its place, for a caller with free choice of trades.
 
-    Rows: the request; where it may not pass, the nearest whole-lot trade that may
-    (`CorrectionRule`), the request's radial cuts, and nothing. Where the layer reduces the book,
-    besides: the cheapest reduction plan by itself, before the request, and before half of it; and
+    Rows: the request, and nothing; where it may not pass, the nearest whole-lot trade that may
+    (`CorrectionRule`), and the request's radial cuts, besides. Where the layer reduces the book,
+    too: the cheapest reduction plan by itself, before the request, and before half of it; and
     plain closing trades, should the plan not do.
 
     Args:
@@ -63,7 +63,10 @@ def propose(
             raise ValueError(f"{name}: got {bound!r}; allowed: {asked.shape}, without NaN")
     alone = Proposal(asked[None, :], strategy=strategy)
     if allowed_rows(a, alone, evaluate(a, alone.trades, strategy, all_tails=False))[0]:
-        return alone
+        # Nothing besides, for what is denied for other reasons than the caps.
+        nothing = np.zeros_like(alone.trades)
+        beside = alone.trades if not asked.any() else np.concatenate([alone.trades, nothing])
+        return Proposal(beside, strategy=strategy)
     cuts = radial(asked)
     if not a.reducing:
         nearest = nearest_admissible(a, asked, strategy, box_low, box_high)
@@ -90,8 +93,8 @@ def nearest_admissible(
     """(n,) the whole-lot trade nearest to the request that may pass; None where none was found.
 
     The continuous projection first, then the whole lots around it (`riskenv.whole_lots`), each
-    put to the trust kernel. Legs in what is Unknown, blocked or held back are left out. A gross measure is
-    bounded by its chord from nothing to the request, which is exact or too careful.
+    put to the trust kernel. Legs in what is Unknown, blocked or held back are left out. A gross
+    measure is bounded by its chord from nothing to the request, which is exact or too careful.
     """
     rule = a.limits.correction
     held = a.must_reduce(np.zeros((1, len(asked))), strategy)[0]

@@ -24,13 +24,16 @@ FloatArray = NDArray[np.float64]
 
 
 class Verdict(enum.StrEnum):
-    """ALLOW: as asked. RESIZE: another trade in its place. BLOCK: nothing is done. REDUCE: a
-    reduction ordered by the layer, with what remained admissible of the request."""
+    """ALLOW: as asked. RESIZE: another admissible trade in its place. BLOCK: nothing is done.
+    REDUCE: a reduction ordered by the layer, with what remained admissible of the request.
+    VIOLATE: no row may pass and none is empty; the one named violates the caps least. Whoever can
+    do nothing does nothing then."""
 
     ALLOW = "ALLOW"
     RESIZE = "RESIZE"
     BLOCK = "BLOCK"
     REDUCE = "REDUCE"
+    VIOLATE = "VIOLATE"
 
 
 @dataclass(frozen=True, eq=False)

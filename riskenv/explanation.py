@@ -41,6 +41,8 @@ def explain(
     row, flaw, asked = sending.row, sending.flaw, proposal.asked
     if row == asked and not flaw:
         verdict = Verdict.ALLOW
+    elif flaw == "least_violating" and not candidates.empty[row]:
+        verdict = Verdict.VIOLATE
     elif a.reducing:
         verdict = Verdict.REDUCE
     else:

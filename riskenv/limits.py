@@ -202,7 +202,7 @@ class RiskLimits(Config):
             closed (day_loss, drawdown, once `confirm` is satisfied).
         release: share of a cap that a forced reduction brings the measure back to, and below
             which a rung is left; the gap to 1 is the band that keeps the breaker from flapping.
-        dwell_sessions: sessions a rung is held at least.
+        dwell_sessions: whole sessions of exchange time that a rung is held at least.
         confirm: how an extreme loss is confirmed; exposures need no confirmation.
         correction: what stands in for a request that may not pass.
         operator_token_sha256: sha256 (hex) of the token that resumes a halted book and re-enables

@@ -150,7 +150,7 @@ def check_order(
         *_too_large(caps, order, price, fair, _factor(multiplier), _factor(fx)),
         *_too_many_messages(limits, order, window),
         *_duplicate(limits, order, window, contract),
-        *_throttled(order, window),
+        *throttled(order.strategy, window, order.name),
     )
     if reasons:
         return window, tuple(dict.fromkeys(reasons))
@@ -266,11 +266,20 @@ def _duplicate(
                 return
 
 
-def _throttled(order: Order, window: OrderWindow) -> Iterator[Reason]:
-    """Article 15(3); what the limits say now does not switch a strategy on."""
-    if order.strategy in window.throttled:
-        executions = dict(window.executions).get(order.strategy, 0)
-        yield _reason("throttled", order, strategy=order.strategy, executions=executions)
+def throttled(strategy: str, window: OrderWindow, name: str) -> Iterator[Reason]:
+    """Article 15(3): why nothing of a strategy that is off is sent, of what is called `name`. What
+    the limits say now does not switch a strategy on.
+
+    Example:
+        >>> window = OrderWindow(executions=(("condor", 2),), throttled=("condor",))
+        >>> [reason.words for reason in throttled("condor", window, "a7")]
+        ["a7: strategy 'condor' is off after 2 executions, until an operator re-enables it"]
+    """
+    if strategy in window.throttled:
+        executions = dict(window.executions).get(strategy, 0)
+        words = ORDER_REASONS["throttled"]
+        words = words.format(order=name, strategy=strategy, executions=executions)
+        yield Reason("throttled", "", words)
 
 
 # --- numbers --------------------------------------------------------------------------------------

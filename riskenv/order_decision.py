@@ -5,18 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import BreakerState
 from riskenv.correction import propose
 from riskenv.exposures import pricing_columns
 from riskenv.market import Market
-from riskenv.order_checks import Order, check_order
+from riskenv.order_checks import Order, check_order, throttled
 from riskenv.pricing.option_greeks import black_scholes_price
 from riskenv.projection import Proposal, radial
 from riskenv.quote_quality import FX
 from riskenv.reasons import REASONS, Reason
 from riskenv.selection import allowed_rows, evaluate, replacement
+
+FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,9 @@ def send(
 
     The controls judge the order as it was asked for and, where the caps cut it, as it would be
     sent. What prices are held against is `fair_value`. An order that is denied is replaced as if
-    every row that sends it were not there: by nothing, or by a reduction where one is due.
+    every row that sends it were not there: by nothing, or by a reduction where one is due. So is
+    the request of a strategy that is off, which is no order: prices and rates are known of orders
+    alone, but what an operator has to re-enable trades in no way.
 
     Args:
         row, flaw: what was chosen, without a look at the order.
@@ -59,7 +64,11 @@ def send(
     """
     order, trade = proposal.order, proposal.trades[row]
     if order is None:
-        return Sending(state, row, flaw)
+        off = tuple(throttled(proposal.strategy, state.orders, "the request"))
+        if not off or stays_off(proposal)[row]:
+            return Sending(state, row, flaw)
+        row, flaw = without_the_request(assessment, proposal)
+        return Sending(state, row, flaw, reasons=off)
     market = assessment.market
     column = market.table.index.get(order.instrument)
     if column is None or not proposal.trades[proposal.asked, column]:
@@ -90,7 +99,7 @@ def send(
     state = replace(state, orders=window)
     if not reasons:
         return Sending(state, row, flaw, order)
-    row, flaw = _without_the_order(assessment, proposal)
+    row, flaw = without_the_request(assessment, proposal)
     return Sending(state, row, flaw, reasons=reasons)
 
 
@@ -124,21 +133,26 @@ def fair_value(market: Market, i: int) -> float:
     return float(black_scholes_price(spot, strike, years, rate, rate - carry, vol, sign > 0.0)[0])
 
 
-def _without_the_order(a: Assessment, proposal: Proposal) -> tuple[int, str]:
-    """(row, flaw) among the rows that send nothing of the order."""
-    keep = ~proposal.trades.any(axis=1)
-    empty = int(np.flatnonzero(keep)[0])
-    forced = None
-    if proposal.forced is not None:
-        keep |= proposal.forced.any(axis=1)
-        forced = proposal.forced[keep]
-    rows = np.flatnonzero(keep)
-    asked = int(np.searchsorted(rows, empty))
-    rest = Proposal(proposal.trades[rows], asked, forced, proposal.strategy)
+def stays_off(proposal: Proposal) -> NDArray[np.bool_]:
+    """(A,) rows with nothing of the request in them: they are empty, or wholly a reduction."""
+    rest = proposal.trades if proposal.forced is None else proposal.trades - proposal.forced
+    return np.asarray(~rest.any(axis=1))
+
+
+def without_the_request(a: Assessment, proposal: Proposal) -> tuple[int, str]:
+    """(row, flaw) among the rows with nothing of the request in them; where there is none, of all
+    rows the one that violates the caps least."""
+    rows = np.flatnonzero(stays_off(proposal))
+    if not rows.size:
+        candidates = evaluate(a, proposal.trades, proposal.strategy)
+        return replacement(a, proposal, candidates, np.zeros(len(proposal.trades), dtype=bool))
+    trades, forced = proposal.trades[rows], proposal.forced
+    asked = int(np.argmin(trades.any(axis=1)))  # nothing, where that is listed
+    rest = Proposal(trades, asked, None if forced is None else forced[rows], proposal.strategy)
     candidates = evaluate(a, rest.trades, rest.strategy)
     allowed = allowed_rows(a, rest, candidates)
     if allowed[asked]:
-        return empty, ""
+        return int(rows[asked]), ""
     row, flaw = replacement(a, rest, candidates, allowed)
     return int(rows[row]), flaw
 
@@ -179,20 +193,22 @@ def proposal_for_order(a: Assessment, order: Order, *, reductions: bool = True) 
         raise ValueError(f"order: got {order.lots!r} lots; allowed: a number") from None
     if trade[column] == 0.0:
         raise ValueError("order: got 0 lots; allowed: a number other than 0")
-    nothing = np.zeros_like(trade)
     if not a.reducing:
         rows = propose(a, trade, order.strategy).trades
-        if rows.any(axis=1).all():
-            rows = np.concatenate([rows, nothing[None]])
         return Proposal(rows, strategy=order.strategy, order=order)
     rows = radial(trade)
     if not reductions:
         return Proposal(rows, strategy=order.strategy, order=order)
-    alone = propose(a, nothing, order.strategy)
+    return replace(beside_nothing(a, rows, order.strategy), order=order)
+
+
+def beside_nothing(a: Assessment, rows: FloatArray, strategy: str) -> Proposal:
+    """Rows, the first of them asked for, and all that may be done without any of them: nothing,
+    and where the layer reduces the book, reductions by themselves."""
+    alone = propose(a, np.zeros(len(a.table)), strategy)
     first = np.zeros_like(alone.trades) if alone.forced is None else alone.forced
     return Proposal(
         np.concatenate([rows, alone.trades]),
         forced=np.concatenate([np.zeros_like(rows), first]),
-        strategy=order.strategy,
-        order=order,
+        strategy=strategy,
     )

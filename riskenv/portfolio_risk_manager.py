@@ -9,7 +9,6 @@ evaluation and the live gate call exactly these.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -23,7 +22,7 @@ from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.assessment import Assessment
 from riskenv.book_measures import book_measures
 from riskenv.book_rows import Layout
-from riskenv.circuit_breaker import BreakerState, Rung, mark_equity
+from riskenv.circuit_breaker import BreakerState, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
 from riskenv.correction import propose
@@ -39,7 +38,7 @@ from riskenv.ladder import caps_in_force, climbed, use_of
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, STRESS, TAIL
-from riskenv.order_decision import send
+from riskenv.order_decision import send, stays_off, without_the_request
 from riskenv.portfolio import Portfolio
 from riskenv.projection import Proposal
 from riskenv.proxies import with_proxies
@@ -258,9 +257,9 @@ class PortfolioRiskManager:
         if window.sizing:
             rung = max(rung, rung_due(window, portfolio, least))
         return state, Assessment(
-            portfolio, market, layout.names, interval, low, high, use.used, rung, state.scopes, window,
-            equity, day_loss, drawdown, measured.rows, layout.strategies, matrices, measured.base_pnl,
-            tails, measured.blocked, entry_blocked, least, held_up,
+            portfolio, market, layout.names, interval, low, high, use.used, rung, state.scopes,
+            window, equity, day_loss, drawdown, measured.rows, layout.strategies, matrices,
+            measured.base_pnl, tails, measured.blocked, entry_blocked, least, held_up,
             limits,
         )  # fmt: skip
 
@@ -336,12 +335,13 @@ class PortfolioRiskManager:
         Nearest: by `CorrectionRule.norm` of the difference to the request, ties to the lowest
         row. Where a reduction is due, only rows that bring every broken measure back to its
         release level may pass; if none does, the row that comes closest, and a reason says so.
-        What the proposal's order would then be is put to the controls on orders.
+        What the proposal's order would then be is put to the controls on orders; a request without
+        one is denied if its strategy is off.
 
         A proposal whose rows are all trades leaves no way to do nothing: what is done then, where
         no row may pass (at HALTED only an empty one may), is the row that violates the caps least,
-        a reduction first, with the reason and the critical alert "least_violating". Whoever can do
-        nothing lists the empty row.
+        a reduction first, with the verdict VIOLATE and the reason and critical alert
+        "least_violating". Whoever can do nothing lists the empty row.
 
         Raises:
             ValueError: the assessment is of other limits or instruments, or the strategy is none of
@@ -392,8 +392,14 @@ class PortfolioRiskManager:
             raise ValueError("proposal: has an order, whose controls no mask knows; ask decide")
         candidates = evaluate(assessment, proposal.trades, proposal.strategy, all_tails=False)
         allowed = allowed_rows(assessment, proposal, candidates)
+        off = state is not None and proposal.strategy in state.orders.throttled
+        if off:
+            allowed &= stays_off(proposal)
         if not allowed.any():
-            row, _ = replacement(assessment, proposal, candidates, allowed)
+            if off:
+                row, _ = without_the_request(assessment, proposal)
+            else:
+                row, _ = replacement(assessment, proposal, candidates, allowed)
             allowed[row] = True
         return allowed
 

@@ -21,6 +21,7 @@ REASONS = {
     "rung_reduce": "the breaker is at {rung} ({cause}): the book is reduced first",
     "rung_flatten": "the breaker is at {rung} ({cause}): the book is closed",
     "rung_halted": "the breaker is at {rung}: nothing passes until an operator resumes",
+    "operator_approved": "an operator lets reductions pass this once: {reason}",
     "flatten_unresolved": "no available trade brings the book to where it must be",
     "order_replaced": "{order}: not sent; a reduction of the book is done in its place",
     "least_violating": "no available trade is admissible; the least violating one was taken",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,13 +60,7 @@ def _verified(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
     The search works on points and on slopes; an interval, a hedge's size, working orders and the
     sums of strategies are known to the kernel alone. What it does not let pass is no plan.
     """
-    plan = _plan(a, shares, _hedges(a), _protection(a))
-    if not _holds(a, plan, shares):
-        bare = _plan(a, shares, [], [])  # with positions alone
-        if _holds(a, bare, shares) or not _passes(a, plan.total[None, :]):
-            plan = bare
-    if not _passes(a, plan.total[None, :]):
-        plan = _plan(a, shares, [], [], movable=False)
+    plan = _confirmed(a, shares)
     steps = plan.trades
     if not _passes(a, np.cumsum(steps, axis=0)):
         steps = plan.total[None, :]  # no order of its legs passes: all at once
@@ -75,6 +69,30 @@ def _verified(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
         plan, trades=steps, resolved=resolved, reason="" if resolved else UNRESOLVED,
         bound=plan.bound if resolved else float("nan"),
     )  # fmt: skip
+
+
+def _confirmed(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+    """Of the plans found with ever less choice, the first that the kernel lets pass and finds to
+    meet every target; else, of those that pass, the one that violates least."""
+    passing = []
+    for plan in _ever_plainer(a, shares):
+        if _holds(a, plan, shares):
+            return plan
+        if _passes(a, plan.total[None, :]):
+            passing.append(plan)
+    return min(passing, key=lambda plan: plan.violation)
+
+
+def _ever_plainer(a: Assessment, shares: Mapping[str, float]) -> Iterator[ReductionPlan]:
+    anything = np.ones(len(a.table), dtype=bool)
+    yield _plan(a, shares, anything, _hedges(a), _protection(a))
+    yield _plan(a, shares, anything)
+    if a.blocked.any():
+        # Without what is Unknown, or with nothing else that the kernel might have doubts of.
+        yield _plan(a, shares, ~a.blocked)
+        yield _plan(a, shares, evaluate(a, np.diag(0.0 - a.portfolio.quantity)).shrinks)
+    yield _plan(a, shares, anything, least=np.abs(a.portfolio.quantity))  # everything
+    yield _plan(a, shares, ~anything)  # nothing
 
 
 def _passes(a: Assessment, trades: FloatArray) -> bool:
@@ -100,12 +118,17 @@ def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float]) -> b
 def _plan(
     a: Assessment,
     shares: Mapping[str, float],
-    hedges: list[int],
-    buys: list[int],
-    movable: bool = True,
+    movable: NDArray[np.bool_],
+    hedges: Sequence[int] = (),
+    buys: Sequence[int] = (),
+    least: FloatArray | None = None,
 ) -> ReductionPlan:
-    """A plan in the terms that the manager's choice is judged in, so that what it finds passes;
-    where nothing is movable, what is left undone."""
+    """A plan in the terms that the manager's choice is judged in, so that what it finds passes.
+
+    Args:
+        movable: (n,) what may be traded; least: (n,) lots to be closed at least, by default what
+            is due before an event.
+    """
     table, rows, limits = a.table, a.rows, a.limits
     held = a.portfolio.quantity
     looked_at = a.capped | np.isin(a.names, list(shares))
@@ -139,9 +162,13 @@ def _plan(
                 target_low[k], target_high[k] = down[k], up[k]
     else:
         target_low, target_high = release_targets(before, low, high, limits.release)
-    # No measure may end above what it uses now or its warn level, and no tail may fall at all.
-    reach_low = np.minimum(limits.warn * low, before)
-    reach_high = np.maximum(limits.warn * high, before)
+    # No measure may end above the share of its cap that it uses now or the warn level, on either
+    # side of it, and no tail may fall at all.
+    level = np.where(a.used[at] > 1.0, limits.release, np.fmax(a.used[at], limits.warn))
+    level = np.resize(level, sums)
+    level = np.concatenate([level, np.full(len(before) - sums, limits.warn)])
+    reach_low = np.minimum(level * low, before)
+    reach_high = np.maximum(level * high, before)
     reach_low = np.where(np.isfinite(low), reach_low, low)
     reach_high = np.where(np.isfinite(high), reach_high, high)
     broken = ~((low <= before) & (before <= high))
@@ -157,10 +184,10 @@ def _plan(
     return plan_reduction(
         held, exposures, pnl, before=before, base_pnl=a.base_pnl[:end], low=reach_low,
         high=reach_high, target_low=target_low, target_high=target_high,
-        cost=cost if movable else np.full_like(cost, np.inf), kind=table.kind,
+        cost=np.where(movable, cost, np.inf), kind=table.kind,
         ticker=table.underlying_index, expiry=table.expiry, multiplier=table.multiplier,
         blocks=a.tails.blocks, counts=a.tails.counts, tail_probability=a.tails.p,
-        hedges=hedges, buys=buys, least=a.least,
+        hedges=hedges, buys=buys, least=a.least if least is None else least,
         orders=a.portfolio.working is not None,
     )  # fmt: skip
 

@@ -66,7 +66,8 @@ def risk_report(
     a: Assessment,
     recorded_pnl: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """The four systems' output: "greeks", "var", "events", the rung, and under "rungs" those of scopes above NORMAL.
+    """The four systems' output: "greeks", "var", "events", the rung, and under "rungs" those of the
+    scopes above NORMAL.
 
     Under "var", "contributions" say which positions it comes from, by horizon
     (`riskenv.risk_contributions`).

@@ -141,7 +141,7 @@ class RiskConstrainedEnv(
         >>> dict(zip(env.cost_names, info["costs"].tolist()))
         {'delta': 0.0, 'vega': 0.0}
         >>> sorted(env.risk_report())
-        ['events', 'greeks', 'protection', 'rung', 'var']
+        ['events', 'greeks', 'protection', 'rung', 'rungs', 'var']
     """
 
     # Names of the entries of info["risk"] and info["penalties"].

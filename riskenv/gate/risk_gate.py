@@ -13,17 +13,20 @@ from numpy.typing import ArrayLike, NDArray
 from riskenv import circuit_breaker, order_window
 from riskenv.alert_sinks import AlertSink, dispatch
 from riskenv.arguments import WHOLE_NUMBER, require
-from riskenv.circuit_breaker import BreakerState
+from riskenv.assessment import Assessment
+from riskenv.circuit_breaker import BreakerState, Rung
 from riskenv.decision import Decision
 from riskenv.gate.bundle import load_bundle
 from riskenv.instruments import Instrument
 from riskenv.market import Market
+from riskenv.operator_token import check_token
 from riskenv.order_checks import Order
-from riskenv.order_decision import proposal_for_order
+from riskenv.order_decision import beside_nothing, proposal_for_order
 from riskenv.order_window import OrderWindow
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
+from riskenv.reasons import REASONS, Reason
 from riskenv.reduction import ReductionPlan
 
 
@@ -143,10 +146,21 @@ class RiskGate:
         strategy: str,
     ) -> tuple[BreakerState, Decision]:
         require(Market, market=market)
-        if isinstance(trades, Mapping):
-            trades = market.table.vector(trades, "trades")
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
+        return self._decided(state, assessment, trades, strategy)
+
+    def _decided(
+        self,
+        state: BreakerState,
+        assessment: Assessment,
+        trades: Mapping[Instrument, float] | NDArray[np.float64],
+        strategy: str,
+    ) -> tuple[BreakerState, Decision]:
+        if isinstance(trades, Mapping):
+            trades = assessment.table.vector(trades, "trades")
         proposal = self.manager.propose(assessment, trades, strategy)
+        if strategy in state.orders.throttled:  # what is denied gives way to what is due
+            proposal = beside_nothing(assessment, proposal.trades[:1], strategy)
         return self.manager.decide(state, assessment, proposal)
 
     def decide(
@@ -274,6 +288,63 @@ class RiskGate:
         self.state = circuit_breaker.resume(
             self.state, token, self.manager.limits, reason, rebase=rebase
         )
+
+    def reduce_while_halted(
+        self,
+        portfolio: Portfolio,
+        market: Market,
+        trades: Mapping[Instrument, float] | NDArray[np.float64],
+        token: str,
+        reason: str,
+        external_flow: float = 0.0,
+        strategy: str = "",
+    ) -> Decision:
+        """What `check` decides at BLOCK_NEW, where only reductions pass, this once and with the
+        operator's token; the halt goes on.
+
+        Args:
+            reason: why the book is reduced; among the reasons of the decision.
+
+        Raises:
+            PermissionError: no halt, no token configured, or the wrong one.
+            ValueError: no reason given, or as of `check`.
+
+        Example:
+            >>> import hashlib
+            >>> from riskenv import Caps, Instrument, InstrumentTable, RiskLimits, Sessions
+            >>> hour, spy = 3_600_000_000_000, Instrument("SPY")
+            >>> days = np.arange(10) * 24 * hour
+            >>> limits = RiskLimits(
+            ...     caps=Caps(delta=100), operator_token_sha256=hashlib.sha256(b"mine").hexdigest())
+            >>> gate = RiskGate(PortfolioRiskManager(
+            ...     limits, Sessions(days + 14 * hour, days + 21 * hour)))
+            >>> table = InstrumentTable.of([spy])
+            >>> market = Market(15 * hour, table, np.array([400.0]), 0.02, np.zeros(1),
+            ...                 np.array([399.99]), np.array([400.01]), np.zeros(1))
+            >>> book = Portfolio.of(table, {spy: 50.0}, cash=1e5)
+            >>> gate.halt("feed is down")
+            >>> gate.check(book, market, {spy: -50.0}).verdict.value
+            'BLOCK'
+            >>> d = gate.reduce_while_halted(book, market, {spy: -50.0}, "mine", "close by hand")
+            >>> d.verdict.value, d.trades.tolist(), d.reasons[0].code, gate.state.rung.name
+            ('ALLOW', [-50.0], 'operator_approved', 'HALTED')
+        """
+        require(str, token=token, reason=reason)
+        if self.state.rung != Rung.HALTED:
+            raise PermissionError(f"rung: got {self.state.rung.name}; only HALTED needs it")
+        check_token(token, self.manager.limits.operator_token_sha256, "this halt")
+        if not reason.strip():
+            raise ValueError(f"reason: got {reason!r}; allowed: why the book is reduced")
+        state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
+        state = replace(state, rung=Rung.BLOCK_NEW)
+        assessment = replace(assessment, rung=Rung.BLOCK_NEW)
+        state, decision = self._decided(state, assessment, trades, strategy)
+        self.state = replace(state, rung=Rung.HALTED)
+        words = REASONS["operator_approved"].format(reason=reason)
+        approved = Reason("operator_approved", "", words)
+        decision = replace(decision, reasons=(approved, *decision.reasons))
+        dispatch(decision, self.sinks)
+        return decision
 
     def reduction_plan(
         self, portfolio: Portfolio, market: Market, shares: Mapping[str, float] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import datetime
 import pickle
 from functools import cached_property
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from pydantic import Field, ValidationError, create_model, field_validator, model_validator
 
+from riskenv import RiskLimits
 from riskenv.config import Config, ConfigError, load_config
 
 
@@ -189,7 +191,7 @@ def test_what_yaml_can_write_becomes_what_the_model_asks_for(
     model: Any = create_model("Model", __base__=Config, x=(annotation, ...))
     x = load_config(model, {"x": value}).x
     assert x == taken
-    assert type(x) is type(taken)
+    assert isinstance(x, type(taken))
 
 
 @pytest.mark.parametrize(
@@ -360,3 +362,21 @@ def test_what_a_configuration_has_computed_and_kept_is_no_part_of_its_value() ->
     assert one != Other(seconds=5.0)
     assert one != 5.0
     assert pickle.loads(pickle.dumps(one)) == one
+
+
+def test_a_mapping_in_a_configuration_cannot_be_changed() -> None:
+    limits = load_config(RiskLimits, {"caps": {}, "by_underlying": {"A": {"delta": 5}}})
+    before = limits.digest
+    for change in (
+        lambda m: m.__setitem__("A", 1), lambda m: m.__delitem__("A"), lambda m: m.pop("A"),
+        lambda m: m.update(A=1), lambda m: m.clear(), lambda m: m.setdefault("B", 1),
+        lambda m: m.popitem(), lambda m: m.__ior__({"B": 1}),
+    ):  # fmt: skip
+        for mapping in (limits.by_underlying, limits.by_expiry):
+            with pytest.raises(TypeError, match="frozen"):
+                change(mapping)
+    assert limits.digest == before
+    for copied in (pickle.loads(pickle.dumps(limits)), copy.deepcopy(limits)):
+        assert copied == limits
+        with pytest.raises(TypeError, match="frozen"):
+            copied.by_underlying["A"] = 1

@@ -176,6 +176,7 @@ def test_decisions_alerts_and_shares_are_counted_as_they_come() -> None:
         'riskenv_decisions_total{verdict="RESIZE"} 2\n'
         'riskenv_decisions_total{verdict="BLOCK"} 2\n'
         'riskenv_decisions_total{verdict="REDUCE"} 0\n'
+        'riskenv_decisions_total{verdict="VIOLATE"} 0\n'
         "# HELP riskenv_alerts_total Alerts raised, by level, code and measure (empty: of none).\n"
         "# TYPE riskenv_alerts_total counter\n"
         'riskenv_alerts_total{level="critical",code="cap_used",measure="delta"} 2\n'
@@ -235,6 +236,7 @@ def test_prometheus_own_parser_reads_what_was_written(share: float) -> None:
         ("riskenv_decisions_total", "ALLOW"): 2.0,
         ("riskenv_decisions_total", "RESIZE"): 0.0,
         ("riskenv_decisions_total", "BLOCK"): 1.0,
+        ("riskenv_decisions_total", "VIOLATE"): 0.0,
         ("riskenv_decisions_total", "REDUCE"): 0.0,
         ("riskenv_alerts_total", "critical", "cap_used", "delta"): 1.0,
         ("riskenv_alerts_total", "critical", "rung_block_new", ""): 1.0,

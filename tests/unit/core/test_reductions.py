@@ -163,7 +163,7 @@ def test_the_least_violating_row_is_taken_and_flagged(rung: Rung) -> None:
         d = w.decide(Proposal(rows, asked))
         assert d.row == 1
         assert "least_violating" in codes(d)
-        assert d.verdict is not Verdict.ALLOW
+        assert d.verdict is Verdict.VIOLATE
         assert d.active == ("delta",)
 
 
@@ -175,6 +175,7 @@ def test_where_nothing_may_pass_and_something_must_it_is_the_smallest() -> None:
         d = w.decide(Proposal(rows, asked))
         assert d.row == 1
         assert codes(d) >= {"rung_halted", "least_violating"}
+        assert d.verdict is Verdict.VIOLATE
 
 
 @pytest.mark.parametrize("rung", [Rung.BLOCK_NEW, Rung.REDUCE])
@@ -308,12 +309,12 @@ def test_the_nearest_admissible_row_is_the_cheapest_to_go_to_from_the_request() 
     assert [(r.code, r.measure) for r in d.reasons] == [("cap_exceeded", "delta")]
 
 
-def test_a_request_that_passes_is_proposed_alone() -> None:
+def test_beside_a_request_that_passes_there_is_nothing() -> None:
     w = world(2, caps=Caps(delta=100.0), held=0)
     a = w.manager.assess(w.state, w.portfolio, w.market)[1]
     proposal = w.manager.propose(a, shares(w, A=3.0))
     assert proposal.forced is None
-    assert proposal.trades.tolist() == [shares(w, A=3.0).tolist()]
+    assert proposal.trades.tolist() == [shares(w, A=3.0).tolist(), shares(w).tolist()]
 
 
 def test_proposals_of_a_free_trader_hold_the_cuts_and_what_is_due() -> None:

@@ -3,6 +3,7 @@ forgotten, sold without a reason, or left alone."""
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import replace
 
@@ -17,6 +18,7 @@ from riskenv import (
     MetricsSink,
     Portfolio,
     PortfolioRiskManager,
+    Proposal,
     RiskGate,
     RiskLimits,
     Rung,
@@ -25,12 +27,15 @@ from riskenv import (
     load_config,
 )
 from riskenv.gate.bundle import save_bundle
+from riskenv.selection import evaluate
 from riskenv.sessions import CalendarRangeError
 
 HOUR = 3_600 * 10**9
 DAY = 24 * HOUR
 SPY = Instrument("SPY")
 CALL = Instrument("SPY", "C", 440.0, 130 * DAY, 100.0)
+PUT = Instrument("SPY", "P", 400.0, 115 * DAY, 100.0)
+LATER = Instrument("SPY", "C", 460.0, 130 * DAY, 100.0)
 TABLE = InstrumentTable.of([SPY, CALL])
 
 
@@ -161,3 +166,100 @@ def test_a_flow_counts_where_nothing_is_ordered() -> None:
     decision = gate.check(replace(book, cash=9.5e5), market_at(NOON + 1), {SPY: 1.0})
     assert decision.verdict is Verdict.ALLOW
     assert gate.state.day_start_equity == 9.5e5
+
+
+def test_one_bad_tick_shrinks_no_cap_into_a_reduction_and_two_do() -> None:
+    """Caps that are shares of equity, and an option's quote that is wrong once, or stays so."""
+    limits = limits_of(of_equity={"dollar_delta": 1.0}, caps={"delta": 5_000})
+    book = Portfolio.of(TABLE, {SPY: 150.0, CALL: -2.0}, 30_000.0)  # a dollar delta of some 50,000
+    for wrong, rungs in (
+        (1, ["NORMAL", "NORMAL", "BLOCK_NEW", "BLOCK_NEW"]),
+        (2, ["NORMAL", "NORMAL", "BLOCK_NEW", "REDUCE"]),
+    ):
+        gate, told = gate_of(limits), []
+        for tick in range(4):
+            bad = 2 <= tick < 2 + wrong
+            market = market_at(NOON + tick * 120 * 10**9, call=300.0 if bad else 5.0)
+            told.append(gate.check(book, market, {}).rung.name)
+        assert told == rungs
+
+
+# -- halted, and off ----------------------------------------------------------------------------
+
+KEY = "close by hand"
+HALTING = limits_of(
+    caps={"delta": 100}, operator_token_sha256=hashlib.sha256(KEY.encode()).hexdigest(),
+    orders={"max_executions": 1},
+)  # fmt: skip
+
+
+def test_at_a_halt_only_reductions_pass_with_the_token_and_the_halt_goes_on() -> None:
+    gate, book, now = gate_of(HALTING), Portfolio.of(TABLE, {SPY: 50.0}, 1e6), market_at(NOON)
+    with pytest.raises(PermissionError, match="NORMAL; only HALTED"):
+        gate.reduce_while_halted(book, now, {SPY: -50.0}, KEY, "out")
+    gate.halt("feed is down")
+    for token, reason, error in (
+        ("guess", "out", PermissionError), (KEY, " ", ValueError), (3, "out", TypeError),
+    ):  # fmt: skip
+        with pytest.raises(error):
+            gate.reduce_while_halted(book, now, {SPY: -50.0}, token, reason)
+    halted = gate.state
+    assert gate.check(book, now, {SPY: -50.0}).verdict is Verdict.BLOCK
+    assert replace(gate.state, assessed_at=None, session=-1).rung == halted.rung
+    for lots, done in ((-50.0, -50.0), (10.0, 0.0), (-200.0, -50.0)):
+        decision = gate.reduce_while_halted(book, now, {SPY: lots}, KEY, "out")
+        assert -100.0 <= decision.trades[0] <= 0.0
+        assert lots != done or decision.trades[0] == done
+        assert decision.reasons[0].words.endswith("this once: out")
+        assert (gate.state.rung, gate.state.halt_reason) == (Rung.HALTED, "feed is down")
+
+
+def test_a_strategy_that_is_off_trades_in_no_way_and_a_due_reduction_is_still_done() -> None:
+    gate, now = gate_of(HALTING), market_at(NOON)
+    calm = Portfolio.of(TABLE, {SPY: 50.0}, 1e6)
+    gate.executed("condor", NOON - 1)
+    for trades in ({SPY: 1.0}, {SPY: -1.0}):
+        decision = gate.check(calm, now, trades, strategy="condor")
+        assert (decision.verdict, decision.trades.any()) == (Verdict.BLOCK, False)
+        assert [reason.code for reason in decision.reasons] == ["throttled"]
+        assert ("critical", "throttled") in {(a.level, a.code) for a in decision.alerts}
+        assert gate.check(calm, now, trades, strategy="wheel").verdict is Verdict.ALLOW
+    state, a = gate.manager.assess(gate.state, calm, now)
+    rows = np.array([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0]])
+    for tag, allowed in (("condor", [True, False, False]), ("wheel", [True, True, True])):
+        assert gate.manager.mask(a, Proposal(rows, strategy=tag), state).tolist() == allowed
+    none = gate.manager.decide(state, a, Proposal(rows[1:], strategy="condor"))[1]
+    assert none.verdict is Verdict.VIOLATE
+    wild = Portfolio.of(TABLE, {SPY: 130.0}, 1e6)
+    decision = gate.check(wild, now, {SPY: -70.0}, strategy="condor")
+    assert (decision.verdict, decision.trades[0]) == (Verdict.REDUCE, -40.0)
+    gate.re_enable("condor", KEY, "roll day")
+    calm_again = gate_of(HALTING, state=replace(gate.state, rung=Rung.NORMAL))
+    assert calm_again.check(calm, now, {SPY: 1.0}, strategy="condor").verdict is Verdict.ALLOW
+
+
+# -- plans of a book with something Unknown in it -----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("held", "caps"),
+    [
+        ({CALL: -1.0, PUT: 2.0}, {"vega": 12.1}),
+        ({CALL: -1.0, PUT: 2.0}, {"vega": 12.1, "delta": 255.9}),
+        ({SPY: 200.0, CALL: -2.0, PUT: -1.0, LATER: 4.0}, {"contracts": 5, "delta": 114}),
+    ],
+)
+def test_what_closing_everything_would_mend_is_never_unresolved(held, caps) -> None:
+    price = {SPY: 400.0, CALL: 5.0, PUT: 20.0, LATER: 0.5}
+    deep = replace(CALL, strike=380.0)  # below its intrinsic value, and so Unknown
+    held = {deep if i is CALL else i: lots for i, lots in held.items()}
+    table = InstrumentTable.of([SPY, deep, PUT, LATER])
+    mid = np.array([price.get(i, 5.0) for i in table.instruments])
+    vol = np.where(table.kind == 0, 0.0, 0.2)
+    market = Market(NOON, table, np.array([400.0]), 0.02, np.zeros(1), mid - 0.01, mid + 0.01, vol)
+    manager = PortfolioRiskManager(limits_of(caps=caps), sessions_from(100))
+    _, a = manager.assess(BreakerState(), Portfolio.of(table, held, 1e6), market)
+    assert a.blocked.any()
+    plan = manager.reduction_plan(a)
+    assert plan.resolved
+    assert evaluate(a, np.cumsum(plan.trades, axis=0)).admissible.all()

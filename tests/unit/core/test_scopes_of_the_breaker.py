@@ -60,9 +60,7 @@ def test_a_broken_ticker_is_only_reduced_and_another_one_trades_on() -> None:
     assert mixed.trades.tolist() == [0.0, 0.0, 10.0]
     (reason,) = (r for r in mixed.reasons if r.code == "rung_block_new")
     assert reason.measure == "underlying:A"
-    assert reason.words == (
-        "the breaker is at BLOCK_NEW in A (delta[A]): only reductions pass"
-    )
+    assert reason.words == ("the breaker is at BLOCK_NEW in A (delta[A]): only reductions pass")
     assert ("rung_block_new", "underlying:A") in {(a.code, a.measure) for a in mixed.alerts}
     assert gate.report(held, at())["rungs"] == {"underlying:A": "BLOCK_NEW"}
 
