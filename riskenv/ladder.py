@@ -157,7 +157,7 @@ def _rung_of_book(
     rung = _rung_of_scope(most, sure, window, limits, level)
     if rung == Rung.REDUCE:
         return rung
-    if window.market_blocked or not account <= level:
+    if not account <= level:
         return Rung.BLOCK_NEW
     return max(rung, Rung.WARN) if account >= limits.warn * level else rung
 

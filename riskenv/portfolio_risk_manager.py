@@ -22,7 +22,7 @@ from riskenv.arguments import NUMBER, WHOLE_NUMBER, require
 from riskenv.assessment import Assessment
 from riskenv.book_measures import book_measures
 from riskenv.book_rows import Layout
-from riskenv.circuit_breaker import BreakerState, mark_equity
+from riskenv.circuit_breaker import BreakerState, Rung, mark_equity
 from riskenv.config import ConfigError
 from riskenv.configuration_digest import configuration_digest
 from riskenv.correction import propose
@@ -254,6 +254,9 @@ class PortfolioRiskManager:
             state, use, account, window, portfolio, matrices, layout, self.sessions, limits
         )
         rung = state.holding
+        # What the calendar asks for ends with it, and is no state of the breaker.
+        if window.market_blocked:
+            rung = max(rung, Rung.BLOCK_NEW)
         if window.sizing:
             rung = max(rung, rung_due(window, portfolio, least))
         return state, Assessment(

@@ -25,7 +25,7 @@ def test_three_thousand_random_actions_breach_nothing(tally: SoakTally) -> None:
 
 
 def test_they_were_worth_watching(tally: SoakTally) -> None:
-    assert set(tally.verdicts) == {v.name for v in Verdict}
+    assert set(tally.verdicts) == {v.name for v in Verdict} - {"VIOLATE"}
     assert {"NORMAL", "WARN", "BLOCK_NEW", "REDUCE", "HALTED"} <= set(tally.rungs)
     assert tally.trades > 200
     assert tally.garbage > 20

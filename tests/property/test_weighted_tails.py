@@ -89,7 +89,7 @@ def test_what_the_projection_finds_is_allowed_when_it_is_asked_for(
     d = asked_again(w, state, a, nearest)
     assert (d.verdict, d.reasons) == (Verdict.ALLOW, ())
     assert (d.trades == nearest).all()
-    assert w.manager.propose(a, nearest).trades.tolist() == [nearest.tolist()]  # as it is
+    assert w.manager.propose(a, nearest).trades.tolist() == [nearest.tolist(), [0.0] * len(nearest)]
 
 
 @FEW
