@@ -406,6 +406,30 @@ def any_beyond(used, low, high, level):  # type: ignore[no-untyped-def]
 
 
 @jit
+def outside_caps(interval, low, high, at, ends):  # type: ignore[no-untyped-def]
+    """How many capped measures of (2, K) ends are outside their cap or Unknown; fills at (K,) with
+    their places, and ends (2, K) with the end that is and the cap that it is outside of, NaN where
+    it is Unknown."""
+    count = 0
+    for j in range(low.size):
+        if not (low[j] > -np.inf or high[j] < np.inf):
+            continue
+        least, most = interval[LOW, j], interval[HIGH, j]
+        below, above = _share(least, low[j], high[j]), _share(most, low[j], high[j])
+        if below <= 1.0 and above <= 1.0:
+            continue
+        at[count] = j
+        if below != below or above != above:
+            ends[0, count], ends[1, count] = np.nan, np.nan
+        elif least < low[j]:
+            ends[0, count], ends[1, count] = least, low[j]
+        else:
+            ends[0, count], ends[1, count] = most, high[j]
+        count += 1
+    return count
+
+
+@jit
 def use_of_caps(interval, low, high, scope, used, most, sure):  # type: ignore[no-untyped-def]
     """Of (2, K) measures: fills used (K,) as `used_of` does, and by scope the largest share of a
     cap in use, most (C,), and the largest that is surely in use, sure (C,).

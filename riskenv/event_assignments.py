@@ -15,7 +15,7 @@ from riskenv.event_window import EventWindow
 from riskenv.market import Market
 from riskenv.portfolio import Portfolio
 from riskenv.quote_quality import DIVIDENDS, SPOT
-from riskenv.reasons import REASONS, Reason
+from riskenv.reasons import Reason
 
 
 def assignment_risks(
@@ -53,9 +53,9 @@ def assignment_risks(
             ticker = table.underlyings[table.underlying_index[i]]
             if not window.touches(event.symbol, event.sector, ticker):
                 continue
-            words = REASONS["assignment_risk"].format(
-                contract=table.symbols[i], contracts=-portfolio.quantity[i], event=words_of(event),
+            found.append(Reason.of(
+                "assignment_risk", table.symbols[i], contract=table.symbols[i],
+                contracts=-portfolio.quantity[i], event=words_of(event),
                 time_value=time_value[i], dividends=dividends[i],
-            )  # fmt: skip
-            found.append(Reason("assignment_risk", table.symbols[i], words))
+            ))  # fmt: skip
     return tuple(found)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from riskenv.event_trades import only_closes
 from riskenv.event_window import EventWindow
 from riskenv.portfolio import Portfolio
-from riskenv.reasons import REASONS, Reason
+from riskenv.reasons import Reason
 
 
 def orders_to_cancel(
@@ -65,13 +65,14 @@ blocked by earnings of AAPL at 1970-01-02T00:00:00Z
             ("event_order_holds_up", holding, window.deadlines),
         ):
             for u in np.unique(of[legs]):
-                words = REASONS[code].format(
-                    order=_name(portfolio, k),
-                    symbol=portfolio.table.underlyings[u],
-                    contracts=float(np.cumsum(held_up[legs & (of == u)])[-1]),
-                    event=", ".join(why(portfolio.table.underlyings[u])),
+                name, symbol = _name(portfolio, k), portfolio.table.underlyings[u]
+                contracts = float(np.cumsum(held_up[legs & (of == u)])[-1])
+                event = ", ".join(why(symbol))
+                found.append(
+                    Reason.of(
+                        code, name, order=name, symbol=symbol, contracts=contracts, event=event
+                    )
                 )
-                found.append(Reason(code, _name(portfolio, k), words))
     return tuple(found)
 
 

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from riskenv.admissibility import used_of
+from riskenv.admissibility import outside_caps
 from riskenv.assessment import Assessment
 from riskenv.circuit_breaker import Rung
 from riskenv.decision import Decision, Verdict
@@ -16,7 +16,7 @@ from riskenv.measures import ACCOUNT
 from riskenv.order_decision import Sending
 from riskenv.projection import Proposal
 from riskenv.quote_quality import UNKNOWN_REASONS
-from riskenv.reasons import REASONS, Alert, Reason
+from riskenv.reasons import Alert, Reason
 from riskenv.selection import Candidates, entering
 
 _RUNG_REASONS = {
@@ -52,7 +52,7 @@ def explain(
     if verdict is not Verdict.ALLOW:
         reasons = _reasons(a, proposal, candidates, met)
     if flaw:
-        reasons.append(Reason(flaw, "", REASONS[flaw]))
+        reasons.append(Reason(flaw))
     loud = [flaw] if flaw else []
     loud += [reason.code for reason in sending.reasons if reason.code == "throttled"]
     return Decision(
@@ -89,7 +89,7 @@ def _reasons(
     trade = proposal.trades[asked]
     code = _RUNG_REASONS.get(a.rung)
     if code is not None:
-        reasons.append(Reason(code, "", REASONS[code].format(rung=a.rung.name, cause=_cause(a))))
+        reasons.append(Reason.of(code, rung=a.rung.name, cause=_cause(a)))
     if a.rung < Rung.BLOCK_NEW:
         reasons += [_scope_reason(a, scope) for scope in met]
     reasons += _event_reasons(a, proposal)
@@ -97,20 +97,14 @@ def _reasons(
         return reasons
     if candidates.touches[asked] and not candidates.shrinks[asked]:
         for symbol, why in _blocked_legs(a, trade):
-            words = REASONS["unknown_instrument"].format(symbol=symbol, why=why)
-            reasons.append(Reason("unknown_instrument", symbol, words))
-    ends = candidates.interval[asked]
-    used = used_of(ends, a.low, a.high)
-    for j in np.flatnonzero(a.capped & ~(used <= 1.0)).tolist():
-        name, (least, most) = a.names[j], ends[:, j].tolist()
-        if math.isnan(used[j]):
-            words = REASONS["unknown_risk"].format(measure=name)
-            reasons.append(Reason("unknown_risk", name, words))
+            reasons.append(Reason.of("unknown_instrument", symbol, symbol=symbol, why=why))
+    at, ends = np.empty(len(a.names), dtype=np.int64), np.empty((2, len(a.names)))
+    count = outside_caps(candidates.interval[asked], a.low, a.high, at, ends)
+    for j, end, cap in zip(at[:count].tolist(), *ends[:, :count].tolist(), strict=True):
+        if math.isnan(end):
+            reasons.append(Reason("unknown_risk", a.names[j]))
         else:
-            low, high = float(a.low[j]), float(a.high[j])
-            end, cap = (least, low) if least < low else (most, high)
-            words = REASONS["cap_exceeded"].format(measure=name, asked=end, cap=cap)
-            reasons.append(Reason("cap_exceeded", name, words))
+            reasons.append(Reason("cap_exceeded", a.names[j], (("asked", end), ("cap", cap))))
     return reasons
 
 
@@ -123,17 +117,15 @@ def _event_reasons(a: Assessment, proposal: Proposal) -> list[Reason]:
     if a.due:
         left = still_due(a.portfolio, a.least, asked[None])[0]
         for u in np.unique(of[left > 0.0]):
-            words = REASONS["event_size"].format(
-                symbol=names[u],
-                contracts=float(np.cumsum(a.least[of == u])[-1]),
-                event=", ".join(a.events.deadlines(names[u])),
+            contracts = float(np.cumsum(a.least[of == u])[-1])
+            event = ", ".join(a.events.deadlines(names[u]))
+            reasons.append(
+                Reason.of("event_size", names[u], symbol=names[u], contracts=contracts, event=event)
             )
-            reasons.append(Reason("event_size", names[u], words))
     if a.entries_blocked and entering(a, asked[None], proposal.strategy)[0]:
         for u in np.unique(of[a.entry_blocked & (asked != 0.0)]):
             why = ", ".join(a.events.blockers(names[u]))
-            words = REASONS["event_block"].format(symbol=names[u], event=why)
-            reasons.append(Reason("event_block", names[u], words))
+            reasons.append(Reason.of("event_block", names[u], symbol=names[u], event=why))
     return reasons
 
 
@@ -142,8 +134,7 @@ def _scope_reason(a: Assessment, scope: str) -> Reason:
     name = scope.split(":", 1)[1]
     causes = [measure for measure in a.breached if measure.endswith(f"[{name}]")]
     cause = ", ".join(causes) or _KEPT
-    words = REASONS["rung_block_new"].format(rung=f"BLOCK_NEW in {name}", cause=cause)
-    return Reason("rung_block_new", scope, words)
+    return Reason.of("rung_block_new", scope, rung=f"BLOCK_NEW in {name}", cause=cause)
 
 
 def _cause(a: Assessment) -> str:

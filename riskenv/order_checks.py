@@ -31,25 +31,6 @@ from riskenv.order_limits import OrderCaps, OrderLimits, PriceCollar
 from riskenv.order_window import Message, OrderWindow
 from riskenv.reasons import Reason
 
-# Stable codes and the words for them; {…} is filled from the order's numbers.
-ORDER_REASONS = {
-    "order_invalid": "{order}: {what} is {value!r}; allowed: {allowed}",
-    "collar_unknown": "{order}: the price collar needs the {missing}, and unknown is not zero",
-    "collar_market_order": "{order}: a market order has no price that a collar could bound",
-    "price_collar": "{order}: price {price:.6g} is further than {width:.6g} from the fair value "
-    "{fair:.6g}",
-    "period_collar": "{order}: price {price:.6g} is further than {width:.6g} from {fair:.6g}, the "
-    "fair value of an order sent {age:.6g} s before",
-    "value_unknown": "{order}: the order's value needs the {missing}, and unknown is not zero",
-    "order_value": "{order}: a value of {value:.6g}, above the cap {cap:.6g}",
-    "order_volume": "{order}: a volume of {volume:.6g}, above the cap {cap:.6g}",
-    "message_rate": "{order}: {sent} messages in the last {seconds:.6g} s, of {cap} allowed",
-    "duplicate_order": "{order}: the same order was sent {age:.6g} s before; it may be repeated "
-    "after {seconds:.6g} s",
-    "throttled": "{order}: strategy {strategy!r} is off after {executions} executions, until an "
-    "operator re-enables it",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -163,7 +144,7 @@ def check_order(
 
 
 def _reason(code: str, order: Order, **numbers: object) -> Reason:
-    return Reason(code, "", ORDER_REASONS[code].format(order=order.name, **numbers))
+    return Reason.of(code, order=order.name, **numbers)
 
 
 def _invalid(order: Order) -> Iterator[Reason]:
@@ -277,9 +258,7 @@ def throttled(strategy: str, window: OrderWindow, name: str) -> Iterator[Reason]
     """
     if strategy in window.throttled:
         executions = dict(window.executions).get(strategy, 0)
-        words = ORDER_REASONS["throttled"]
-        words = words.format(order=name, strategy=strategy, executions=executions)
-        yield Reason("throttled", "", words)
+        yield Reason.of("throttled", order=name, strategy=strategy, executions=executions)
 
 
 # --- numbers --------------------------------------------------------------------------------------

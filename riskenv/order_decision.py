@@ -16,7 +16,7 @@ from riskenv.order_checks import Order, check_order, throttled
 from riskenv.pricing.option_greeks import black_scholes_price
 from riskenv.projection import Proposal, radial
 from riskenv.quote_quality import FX
-from riskenv.reasons import REASONS, Reason
+from riskenv.reasons import Reason
 from riskenv.selection import allowed_rows, evaluate, replacement
 
 FloatArray = NDArray[np.float64]
@@ -78,8 +78,7 @@ def send(
     if not trade.any():
         return Sending(state, row, flaw)
     if proposal.forced is not None and proposal.forced[row].any():
-        words = REASONS["order_replaced"].format(order=order.name)
-        return Sending(state, row, flaw, reasons=(Reason("order_replaced", "", words),))
+        return Sending(state, row, flaw, reasons=(Reason.of("order_replaced", order=order.name),))
     numbers = (
         market.now,
         fair_value(market, column),

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple, Self
 
-# Stable codes and the words for them; {…} is filled from the measure's numbers.
+# Stable codes and the words for them; {…} is filled from what a reason is given.
 REASONS = {
     "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
     "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
@@ -27,19 +28,50 @@ REASONS = {
     "least_violating": "no available trade is admissible; the least violating one was taken",
 }
 
+# The same of the controls on orders.
+ORDER_REASONS = {
+    "order_invalid": "{order}: {what} is {value!r}; allowed: {allowed}",
+    "collar_unknown": "{order}: the price collar needs the {missing}, and unknown is not zero",
+    "collar_market_order": "{order}: a market order has no price that a collar could bound",
+    "price_collar": "{order}: price {price:.6g} is further than {width:.6g} from the fair value "
+    "{fair:.6g}",
+    "period_collar": "{order}: price {price:.6g} is further than {width:.6g} from {fair:.6g}, the "
+    "fair value of an order sent {age:.6g} s before",
+    "value_unknown": "{order}: the order's value needs the {missing}, and unknown is not zero",
+    "order_value": "{order}: a value of {value:.6g}, above the cap {cap:.6g}",
+    "order_volume": "{order}: a volume of {volume:.6g}, above the cap {cap:.6g}",
+    "message_rate": "{order}: {sent} messages in the last {seconds:.6g} s, of {cap} allowed",
+    "duplicate_order": "{order}: the same order was sent {age:.6g} s before; it may be repeated "
+    "after {seconds:.6g} s",
+    "throttled": "{order}: strategy {strategy!r} is off after {executions} executions, until an "
+    "operator re-enables it",
+}
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """One reason: a stable code, the measure it is about ("" for none), and words.
+
+_WORDS = REASONS | ORDER_REASONS
+
+
+class Reason(NamedTuple):
+    """One reason: a stable code, the measure it is about ("" for none), and what its words are
+    filled from, which most readers of a decision never ask for.
 
     Example:
-        >>> Reason("unknown_risk", "es_1d", "es_1d cannot be computed").code
-        'unknown_risk'
+        >>> reason = Reason.of("cap_exceeded", "delta", asked=140.0, cap=100.0)
+        >>> reason.code, reason.words
+        ('cap_exceeded', 'delta would be 140, outside its cap 100')
     """
 
     code: str
-    measure: str
-    words: str
+    measure: str = ""
+    given: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, code: str, measure: str = "", **given: Any) -> Self:
+        return cls(code, measure, tuple(given.items()))
+
+    @property
+    def words(self) -> str:
+        return _WORDS[self.code].format(**{"measure": self.measure, **dict(self.given)})
 
 
 @dataclass(frozen=True, slots=True)

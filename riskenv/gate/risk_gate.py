@@ -26,7 +26,7 @@ from riskenv.order_window import OrderWindow
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
-from riskenv.reasons import REASONS, Reason
+from riskenv.reasons import Reason
 from riskenv.reduction import ReductionPlan
 
 
@@ -340,8 +340,7 @@ class RiskGate:
         assessment = replace(assessment, rung=Rung.BLOCK_NEW)
         state, decision = self._decided(state, assessment, trades, strategy)
         self.state = replace(state, rung=Rung.HALTED)
-        words = REASONS["operator_approved"].format(reason=reason)
-        approved = Reason("operator_approved", "", words)
+        approved = Reason.of("operator_approved", reason=reason)
         decision = replace(decision, reasons=(approved, *decision.reasons))
         dispatch(decision, self.sinks)
         return decision

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from riskenv import ConfigError, Instrument, load_config
-from riskenv.order_checks import ORDER_REASONS, Order, check_order
+from riskenv.order_checks import Order, check_order
 from riskenv.order_limits import MessageLimit, OrderCaps, OrderLimits, PeriodCollar, PriceCollar
 from riskenv.order_window import OrderWindow, re_enable, record_cancel, record_execution
+from riskenv.reasons import ORDER_REASONS
 
 SECOND = 10**9
 TOKEN = "carry on"
