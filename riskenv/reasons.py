@@ -66,7 +66,7 @@ class Reason(NamedTuple):
     given: tuple[tuple[str, Any], ...] = ()
 
     @classmethod
-    def of(cls, code: str, measure: str = "", **given: Any) -> Self:
+    def of(cls, code: str, measure: str = "", /, **given: Any) -> Self:
         return cls(code, measure, tuple(given.items()))
 
     @property
