@@ -292,6 +292,6 @@ def _digest(**environment: str) -> str:
     return result.stdout.strip()
 
 
-@pytest.mark.parametrize("cpu", ["haswell", "generic"])
+@pytest.mark.parametrize("cpu", [pytest.param("haswell", marks=pytest.mark.slow), "generic"])
 def test_the_compilers_target_changes_no_bit(cpu: str) -> None:
     assert _digest(NUMBA_CPU_NAME=cpu, NUMBA_CPU_FEATURES="") == _digest()
