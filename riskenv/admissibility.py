@@ -406,10 +406,10 @@ def any_beyond(used, low, high, level):  # type: ignore[no-untyped-def]
 
 
 @jit
-def outside_caps(interval, low, high, at, ends):  # type: ignore[no-untyped-def]
-    """How many capped measures of (2, K) ends are outside their cap or Unknown; fills at (K,) with
-    their places, and ends (2, K) with the end that is and the cap that it is outside of, NaN where
-    it is Unknown."""
+def outside_caps(before, interval, low, high, at, ends):  # type: ignore[no-untyped-def]
+    """How many capped measures of (2, K) ends are Unknown, or outside their cap and further out
+    than `before`; fills at (K,) with their places, and ends (2, K) with the end that is and the cap
+    that it is outside of, NaN where it is Unknown. A `before` of NaN is no excuse."""
     count = 0
     for j in range(low.size):
         if not (low[j] > -np.inf or high[j] < np.inf):
@@ -418,13 +418,17 @@ def outside_caps(interval, low, high, at, ends):  # type: ignore[no-untyped-def]
         below, above = _share(least, low[j], high[j]), _share(most, low[j], high[j])
         if below <= 1.0 and above <= 1.0:
             continue
-        at[count] = j
+        fell = least < low[j] and not (before[LOW, j] < low[j] and least >= before[LOW, j])
+        rose = most > high[j] and not (before[HIGH, j] > high[j] and most <= before[HIGH, j])
         if below != below or above != above:
             ends[0, count], ends[1, count] = np.nan, np.nan
-        elif least < low[j]:
+        elif fell:
             ends[0, count], ends[1, count] = least, low[j]
-        else:
+        elif rose:
             ends[0, count], ends[1, count] = most, high[j]
+        else:
+            continue
+        at[count] = j
         count += 1
     return count
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,7 +70,9 @@ class Assessment:
         least: (n,) contracts of each position that are to be closed now, before an event;
             held_up: (n,) contracts besides, that working orders may close already.
         tails: where the tail measures lie among the scenarios.
+        throttled: strategies that are off.
         limits: the limits.
+        reduced: the strategy whose own positions alone are reduced; "" = the whole book is.
     """
 
     portfolio: Portfolio
@@ -95,7 +97,9 @@ class Assessment:
     entry_blocked: BoolArray
     least: FloatArray
     held_up: FloatArray
+    throttled: tuple[str, ...]
     limits: RiskLimits
+    reduced: str = ""
 
     @property
     def table(self) -> InstrumentTable:
@@ -104,6 +108,45 @@ class Assessment:
     def book_of(self, strategy: str) -> int:
         """Of `rows.books`, the one of a strategy that has caps; 0 for any other."""
         return self.strategy_books.get(strategy, 0)
+
+    def for_strategy(self, strategy: str) -> Assessment:
+        """What a strategy's trades are judged by: at REDUCE of its own scope, and above the release
+        level of a cap of its own, its positions are reduced before anything else. Those of others
+        are not."""
+        if self.rung >= Rung.REDUCE or not self.scopes:
+            return self
+        own = f"strategy:{strategy}"
+        if not any(s.scope == own and s.rung >= Rung.REDUCE for s in self.scopes):
+            return self
+        used = self.used[self.capped & (self.books == self.book_of(strategy))]
+        if not self.book_of(strategy) or (used <= self.limits.release).all():
+            return self
+        return replace(self, rung=Rung.REDUCE, reduced=strategy)
+
+    @cached_property
+    def books(self) -> NDArray[np.int64]:
+        """(K,) of `rows.books`, the one that each measure is of; 0 = the whole book."""
+        books = np.zeros(len(self.names), dtype=np.int64)
+        books[self.rows.net_at], books[self.rows.gross_at] = (
+            self.rows.net_book,
+            self.rows.gross_book,
+        )
+        return books
+
+    def moved_by(self, strategy: str) -> BoolArray:
+        """(K,) measures that trades of a strategy move: not those of another one."""
+        return np.asarray((self.books == 0) | (self.books == self.book_of(strategy)))
+
+    @cached_property
+    def closable(self) -> FloatArray:
+        """(n,) signed contracts that a reduction may close: not what working orders may close
+        already, and only a strategy's own where that alone is reduced."""
+        left = self.portfolio.closable
+        if not self.reduced:
+            return left
+        own = self.portfolio.strategies.get(self.reduced, np.zeros(len(left)))
+        lots = np.minimum(np.abs(own), np.abs(left))
+        return np.asarray(np.where(own * left > 0.0, np.sign(left) * lots, 0.0))
 
     @cached_property
     def loose(self) -> bool:

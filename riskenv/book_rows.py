@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from riskenv.compilation import jit
+from riskenv.config import ConfigError
 from riskenv.expiry_buckets import EXPIRY_BUCKETS, expiry_bucket
 from riskenv.limits import EACH, RiskLimits, ScopeCaps
 from riskenv.market import Market
@@ -118,6 +119,12 @@ class Layout:
         for caps in (limits.caps, limits.of_equity):
             beta |= caps.beta_delta is not None
         names = (*MEASURES, *(cap.name for cap in scoped))
+        twice = next((cap for cap in scoped if names.count(cap.name) > 1), None)
+        if twice is not None:
+            raise ConfigError(
+                f"limits: {twice.name} is a cap of two scopes called {twice.scope!r}; allowed: a "
+                "name for each ticker, expiry bucket and strategy that has caps"
+            )
         measures = (*MEASURES, *(cap.measure for cap in scoped))
         tickers = tuple(cap.scope if cap.kind == "underlying" else "" for cap in scoped)
         scopes = tuple(dict.fromkeys(cap.of for cap in scoped))

@@ -15,6 +15,7 @@ from riskenv.arguments import require
 from riskenv.canonical import digest, number
 from riskenv.config import Config, load_config
 from riskenv.event_reductions import SizeBefore
+from riskenv.expiry_buckets import EXPIRY_BUCKETS
 from riskenv.instruments import Instrument
 from riskenv.limits import RiskLimits
 from riskenv.loss_confirmation import LossWindow
@@ -52,6 +53,8 @@ class ScopeRung:
     entered_at: int
 
 
+# What may have caps of its own, and with them a rung.
+SCOPES = ("underlying", "expiry", "strategy")
 _NOTHING_OBSERVED = LossWindow()
 _TERMS = tuple(field.name for field in fields(Instrument))
 _NOTHING_SENT = OrderWindow()
@@ -63,7 +66,7 @@ class BreakerState:
 
     Attributes:
         rung: the rung of the whole book; entered_at: instant it was entered, nanoseconds UTC; None
-            before the first assessment.
+            = by the next assessment, with which its dwell begins.
         session: index of the last session assessed, -1 before the first.
         day_start_equity: equity at the end of the session before, or at the first assessment.
         high_water_mark, last_equity: currency. NaN before the first known equity. The mark is the
@@ -147,15 +150,6 @@ class BreakerState:
         return hash(self.digest)
 
     @property
-    def holding(self) -> Rung:
-        """The rung that all trades meet. A scope at REDUCE has the book reduced; one at BLOCK_NEW
-        is a warning to whoever trades elsewhere."""
-        rung = self.rung
-        for scope in self.scopes:
-            rung = max(rung, scope.rung if scope.rung >= Rung.REDUCE else Rung.WARN)
-        return rung
-
-    @property
     def digest(self) -> str:
         return digest(self.to_dict())
 
@@ -204,6 +198,15 @@ class _SavedScope(Config):
     scope: str = Field(min_length=1)
     rung: Literal["WARN", "BLOCK_NEW", "REDUCE"]
     entered_at: int
+
+    @field_validator("scope")
+    @classmethod
+    def _is_one(cls, scope: str) -> str:
+        kind, _, name = scope.partition(":")
+        if not name or kind not in SCOPES or (kind == "expiry" and name not in EXPIRY_BUCKETS):
+            allowed = f"one of {', '.join(SCOPES)}, a colon and its name"
+            raise ValueError(f"allowed: {allowed}; an expiry's is one of {EXPIRY_BUCKETS}")
+        return scope
 
 
 class SavedBreakerState(Config):
@@ -338,7 +341,9 @@ def climb(
         return state
     now, calls = state.assessed_at, (demanded, released)
     rung, entered_at = _moved(state.rung, state.entered_at, *calls, now, sessions, limits)
-    return state if rung == state.rung else replace(state, rung=rung, entered_at=entered_at)
+    if (rung, entered_at) == (state.rung, state.entered_at):
+        return state
+    return replace(state, rung=rung, entered_at=entered_at)
 
 
 def climb_scopes(
@@ -350,8 +355,7 @@ def climb_scopes(
     """The same of every scope by itself, halted or not.
 
     Args:
-        calls: scope -> (demanded, released), of each scope that the market covers. Another one
-            keeps its rung.
+        calls: scope -> (demanded, released). Another one keeps its rung.
     """
     now, held = state.assessed_at, {scope.scope: scope for scope in state.scopes}
     for name, (demanded, released) in calls.items():
@@ -382,17 +386,17 @@ def _moved(
     target = max(demanded, min(released, rung))
     if target < rung and _held_long_enough(entered_at, now, sessions, limits):
         return target, now
-    return rung, entered_at
+    return rung, now if entered_at is None else entered_at
 
 
 def _held_long_enough(
     entered_at: int | None, now: int | None, sessions: Sessions, limits: RiskLimits
 ) -> bool:
-    """Whether the dwell time is over; what was set by hand, at no instant, was set long ago."""
+    """Whether the dwell time is over."""
     if entered_at is None or now is None:
-        return True
-    # What lies before the calendar is as long ago as its beginning.
-    since = max(entered_at, int(sessions.opens[0]))
+        return limits.dwell_sessions == 0
+    # What lies before the calendar is as long ago as its beginning; what lies ahead has just begun.
+    since = min(max(entered_at, int(sessions.opens[0])), now)
     return sessions.whole_sessions_between(since, now) >= limits.dwell_sessions
 
 
@@ -457,7 +461,7 @@ def resume(
     return replace(
         state,
         rung=Rung.BLOCK_NEW,
-        entered_at=state.assessed_at,
+        entered_at=None,  # by the next assessment, however long ago the last one was
         resume_reason=reason,
         high_water_mark=high,
         rebased_from=state.high_water_mark if rebase else state.rebased_from,

@@ -205,10 +205,10 @@ def _tails_of_legs(a: Assessment, legs: NDArray[np.int64]) -> TailBlocks | None:
 
 def _after_reduction(a: Assessment, asked: FloatArray, cuts: FloatArray, strategy: str) -> Proposal:
     """Rows for a book that the layer reduces: what goes first, alone and before the request."""
-    first = list(closing_trades(a.portfolio, a.market))
+    first = list(closing_trades(a.closable, a.market))
     if a.due:
         first.insert(0, 0.0 - np.sign(a.portfolio.quantity) * a.least)
-    plan = forced_plan(a) if a.rung != Rung.FLATTEN else None
+    plan = forced_plan(a, strategy) if a.rung != Rung.FLATTEN else None
     if plan is not None and plan.total.any():
         first.insert(0, plan.total)
     reductions = np.stack(first)

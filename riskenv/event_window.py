@@ -88,6 +88,17 @@ class EventWindow:
         """Whether a book outside the tightened caps is reduced at once."""
         return any(rule.reduce for rule in self._rules)
 
+    def reduces(self, ticker: str) -> bool:
+        """Whether an event that touches a ticker has what is outside its caps reduced at once.
+
+        Example:
+            >>> rule = EventRule(event_type="earnings", sessions_before=1, reduce=True)
+            >>> window = EventWindow((ActiveRule(Event("earnings", 9, 0, symbol="AAPL"), rule, 0),))
+            >>> window.reduce, window.reduces("AAPL"), window.reduces("MSFT")
+            (True, True, False)
+        """
+        return self.reduce and any(rule.reduce for rule in self._rules_on(ticker))
+
     @cached_property
     def hedge_gap(self) -> bool:
         """Whether a gap loss outside its cap is to be hedged; `hedged` says in what."""

@@ -99,7 +99,11 @@ def _reasons(
         for symbol, why in _blocked_legs(a, trade):
             reasons.append(Reason.of("unknown_instrument", symbol, symbol=symbol, why=why))
     at, ends = np.empty(len(a.names), dtype=np.int64), np.empty((2, len(a.names)))
-    count = outside_caps(candidates.interval[asked], a.low, a.high, at, ends)
+    caps, after = (a.low, a.high, at, ends), candidates.interval[asked]
+    count = outside_caps(a.interval, after, *caps)
+    if not count and not candidates.admissible[asked]:
+        # Further out by less than the sums can show.
+        count = outside_caps(np.full_like(a.interval, np.nan), after, *caps)
     for j, end, cap in zip(at[:count].tolist(), *ends[:, :count].tolist(), strict=True):
         if math.isnan(end):
             reasons.append(Reason("unknown_risk", a.names[j]))

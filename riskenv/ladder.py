@@ -107,7 +107,7 @@ def climbed(
     confirmed = state.losses.confirmed(limits)
     closing = confirmed, confirmed or account > limits.extreme * limits.release
     demanded, released = (
-        _rung_of_book(most[0], sure[0], gap, account, window, limits, level, close)
+        _rung_of_book(most[0], sure[0], gap, account, window.reduce, limits, level, close)
         for level, close in zip(levels, closing, strict=True)
     )
     quiet = not state.scopes and all(share < limits.warn for share in most[1:])
@@ -124,8 +124,11 @@ def climbed(
     # A scope that the market does not cover holds nothing.
     calls = dict.fromkeys(standing, (Rung.NORMAL, Rung.NORMAL))
     for name, share, surely in zip(layout.scopes, most[1:], sure[1:], strict=True):
+        kind, scope = name.split(":", 1)
+        # What happens to one ticker is nothing to another; other scopes may hold it.
+        reduce = window.reduces(scope) if kind == "underlying" else window.reduce
         demanded, released = (
-            _rung_of_scope(share, surely, window, limits, level) for level in levels
+            _rung_of_scope(share, surely, reduce, limits, level) for level in levels
         )
         if unknown or math.isnan(share):
             released = max(released, standing.get(name, Rung.NORMAL))
@@ -133,12 +136,29 @@ def climbed(
     return climb_scopes(state, calls, sessions, limits)
 
 
+def rung_of_all(state: BreakerState, use: Use, layout: Layout, limits: RiskLimits) -> Rung:
+    """The rung that all trades meet. A ticker or an expiry at REDUCE has the book reduced until its
+    caps are back at the release level; a scope above NORMAL is else a warning to whoever trades
+    elsewhere."""
+    rung = state.rung
+    for scope in state.scopes:
+        rung = max(rung, Rung.WARN)
+        # What a strategy holds is reduced in its own name (`Assessment.for_strategy`).
+        if scope.rung < Rung.REDUCE or scope.scope.startswith("strategy:"):
+            continue
+        if scope.scope in layout.scopes:
+            used = use.most[1 + layout.scopes.index(scope.scope)]
+            if not used <= limits.release:
+                rung = max(rung, Rung.REDUCE)
+    return rung
+
+
 def _rung_of_book(
     most: float,
     sure: float,
     gap: float,
     account: float,
-    window: EventWindow,
+    reduce: bool,
     limits: RiskLimits,
     level: float,
     close: bool,
@@ -148,13 +168,14 @@ def _rung_of_book(
 
     Args:
         gap: share in use of the cap on the worst gap, where that is to be hedged.
+        reduce: whether an event has what is outside its caps reduced at once.
         close: whether the account's losses call for closing the book.
     """
     if close:
         return Rung.FLATTEN
     if gap > level:
         return Rung.REDUCE
-    rung = _rung_of_scope(most, sure, window, limits, level)
+    rung = _rung_of_scope(most, sure, reduce, limits, level)
     if rung == Rung.REDUCE:
         return rung
     if not account <= level:
@@ -163,10 +184,10 @@ def _rung_of_book(
 
 
 def _rung_of_scope(
-    most: float, sure: float, window: EventWindow, limits: RiskLimits, level: float
+    most: float, sure: float, reduce: bool, limits: RiskLimits, level: float
 ) -> Rung:
     """The rung called for by caps of which `most` is in use, and `sure` surely is."""
-    if sure > limits.extreme * level or (window.reduce and sure > level):
+    if sure > limits.extreme * level or (reduce and sure > level):
         return Rung.REDUCE
     if not most <= level:
         return Rung.BLOCK_NEW

@@ -80,9 +80,16 @@ class LossWindow:
         )
 
     def rolled(self, day_start: float, limits: RiskLimits) -> LossWindow:
-        """On a new day, whose start counts as far as yesterday's observations reached it."""
+        """On a new day, whose start counts as far as yesterday's observations reached it. A loss of
+        yesterday alone is none of this day's: what stays extreme is so by today's marks."""
         day_start = _lower(day_start, _reached(self.equities, limits))
-        return LossWindow(self.observed_at, self.equities, self.extreme, day_start, self.high)
+        today = replace(self, day_start=day_start)
+        flags = self.extreme
+        if any(flags):
+            seen = self.equities[len(self.equities) - len(flags) :]
+            extreme = (today._extreme(equity, limits) for equity in seen)
+            flags = tuple(was and still for was, still in zip(flags, extreme, strict=True))
+        return replace(today, extreme=flags)
 
     def taking(self, day_start: float, high: float) -> LossWindow:
         """With both marks confirmed, as they are when an operator sets them."""

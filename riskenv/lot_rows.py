@@ -26,8 +26,8 @@ def steps_of(
     priced = cost[np.isfinite(cost)]
     dearest = float(priced.max(initial=1.0))
     price = np.where(np.isnan(cost), 1e6 * dearest, cost)
-    held = [int(i) for i in np.flatnonzero(book.quantity) if price[i] < np.inf]
-    entries = [(i, -np.sign(book.quantity[i]), abs(book.quantity[i]), book.least[i]) for i in held]
+    held = [int(i) for i in np.flatnonzero(book.closable) if price[i] < np.inf]
+    entries = [(i, -np.sign(book.quantity[i]), book.closable[i], book.least[i]) for i in held]
     terms = np.where(book.quantity[:, None] != 0.0, book.X * book.quantity[:, None], 0.0)
     gross = np.abs(np.nan_to_num(terms)).sum(axis=0)
     low, high, _ = wanted(book)
@@ -53,7 +53,7 @@ def steps_of(
 def closing(book: Book, steps: Steps) -> NDArray[np.bool_]:
     """(V,) the steps that together close all that can be closed."""
     first = np.zeros(len(steps.most), dtype=bool)
-    first[: int(np.isin(np.flatnonzero(book.quantity), steps.instrument).sum())] = True
+    first[: int(np.isin(np.flatnonzero(book.closable), steps.instrument).sum())] = True
     return first
 
 

@@ -24,7 +24,8 @@ class Book(NamedTuple):
     """What a trade is judged against; arrays as in `riskenv.reduction.plan_reduction`.
 
     scale: (M,) how far each measure is outside its target, 0 = inside (it must stay there), NaN =
-        Unknown or no target. least: (n,) lots to be traded at least. uncovered: (n,) of the book.
+        Unknown or no target. least, closable: (n,) lots of each position to be closed at least and
+        at most. uncovered: (n,) of the book.
     orders: whether any order works: what it may fill is left when every position is closed.
     """
 
@@ -43,6 +44,7 @@ class Book(NamedTuple):
     target_high: FloatArray
     scale: FloatArray
     least: FloatArray
+    closable: FloatArray
     kind: IntArray
     ticker: IntArray
     expiry: IntArray

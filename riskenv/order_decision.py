@@ -192,6 +192,7 @@ def proposal_for_order(a: Assessment, order: Order, *, reductions: bool = True) 
         raise ValueError(f"order: got {order.lots!r} lots; allowed: a number") from None
     if trade[column] == 0.0:
         raise ValueError("order: got 0 lots; allowed: a number other than 0")
+    a = a.for_strategy(order.strategy)
     if not a.reducing:
         rows = propose(a, trade, order.strategy).trades
         return Proposal(rows, strategy=order.strategy, order=order)
@@ -204,7 +205,7 @@ def proposal_for_order(a: Assessment, order: Order, *, reductions: bool = True) 
 def beside_nothing(a: Assessment, rows: FloatArray, strategy: str) -> Proposal:
     """Rows, the first of them asked for, and all that may be done without any of them: nothing,
     and where the layer reduces the book, reductions by themselves."""
-    alone = propose(a, np.zeros(len(a.table)), strategy)
+    alone = propose(a.for_strategy(strategy), np.zeros(len(a.table)), strategy)
     first = np.zeros_like(alone.trades) if alone.forced is None else alone.forced
     return Proposal(
         np.concatenate([rows, alone.trades]),

@@ -134,6 +134,8 @@ class OrderWindow:
         if limits.max_executions is None:
             return self
         reached = {name for name, count in self.executions if not (count < limits.max_executions)}
+        if reached <= set(self.throttled):
+            return self
         return replace(self, throttled=tuple(sorted(reached.union(self.throttled))))
 
     def sending(self, message: Message, limits: OrderLimits) -> OrderWindow:

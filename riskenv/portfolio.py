@@ -103,6 +103,23 @@ class Portfolio:
         return np.zeros((0, len(self.table))) if self.working is None else self.working
 
     @cached_property
+    def closable(self) -> NDArray[np.float64]:
+        """(n,) signed contracts of each position that no working order may close already.
+
+        Example:
+            >>> spx = Instrument("SPX")
+            >>> table = InstrumentTable.of([spx])
+            >>> Portfolio.of(table, {spx: 3.0}, 0.0, working=[{spx: -2.0}]).closable.tolist()
+            [1.0]
+        """
+        if self.working is None:
+            return self.quantity
+        sold, bought = np.minimum(self.orders, 0.0), np.maximum(self.orders, 0.0)
+        against = np.where(self.quantity > 0.0, sold.sum(axis=0), bought.sum(axis=0))
+        left = self.quantity + against
+        return np.asarray(np.where(left * self.quantity > 0.0, left, 0.0))
+
+    @cached_property
     def exposed(self) -> NDArray[np.bool_]:
         """(n,) instruments that the book, a part of it or a working order may hold: parts of two
         strategies that cancel are a risk to each."""

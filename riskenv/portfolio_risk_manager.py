@@ -34,7 +34,7 @@ from riskenv.events import Event
 from riskenv.explanation import explain
 from riskenv.factor_history import FactorHistory
 from riskenv.gap_risk_monitor import EventPolicy, GapRiskMonitor, UnknownDays
-from riskenv.ladder import caps_in_force, climbed, use_of
+from riskenv.ladder import caps_in_force, climbed, rung_of_all, use_of
 from riskenv.limits import RiskLimits
 from riskenv.market import Market
 from riskenv.measures import GAP, STRESS, TAIL
@@ -230,6 +230,9 @@ class PortfolioRiskManager:
         measured = book_measures(portfolio, market, matrices, tails, layout, limits)
         interval, equity = measured.interval, measured.equity
         state = mark_equity(state, equity, market.now, self.sessions, limits, external_flow)
+        orders = state.orders.latched(limits.orders)
+        if orders is not state.orders:  # the limit was lowered since
+            state = replace(state, orders=orders)
         day_loss = _loss(equity, state.day_start_equity)
         drawdown = _loss(equity, state.high_water_mark)
 
@@ -253,7 +256,7 @@ class PortfolioRiskManager:
         state = climbed(
             state, use, account, window, portfolio, matrices, layout, self.sessions, limits
         )
-        rung = state.holding
+        rung = rung_of_all(state, use, layout, limits)
         # What the calendar asks for ends with it, and is no state of the breaker.
         if window.market_blocked:
             rung = max(rung, Rung.BLOCK_NEW)
@@ -263,7 +266,7 @@ class PortfolioRiskManager:
             portfolio, market, layout.names, interval, low, high, use.used, rung, state.scopes,
             window, equity, day_loss, drawdown, measured.rows, layout.strategies, matrices,
             measured.base_pnl, tails, measured.blocked, entry_blocked, least, held_up,
-            limits,
+            state.orders.throttled, limits,
         )  # fmt: skip
 
     def _tails(self, scenarios: ScenarioSet | None) -> BookTails:
@@ -310,10 +313,13 @@ class PortfolioRiskManager:
         require(Assessment, assessment=assessment)
         require(str, strategy=strategy)
         self._refuse_unknown(strategy)
-        return propose(assessment, trades, strategy, box_low, box_high)
+        return propose(assessment.for_strategy(strategy), trades, strategy, box_low, box_high)
 
     def reduction_plan(
-        self, assessment: Assessment, shares: Mapping[str, float] | None = None
+        self,
+        assessment: Assessment,
+        shares: Mapping[str, float] | None = None,
+        strategy: str = "",
     ) -> ReductionPlan:
         """The cheapest whole-lot plan that brings every broken measure to its release level, or
         that reduces the measures named by a share of their size: {"delta": 0.3}.
@@ -321,14 +327,26 @@ class PortfolioRiskManager:
         Its steps are in an order that the book may stop after. It is advice: hand what is to be
         done to `decide`, as any other request.
 
+        Args:
+            strategy: the tag of the trades, which may close the strategy's positions alone, and
+                move its measures; "" = anything held is closed, and no strategy's measures move:
+                one of them outside its cap leaves such a plan unresolved.
+
         Raises:
-            ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
+            ValueError: a measure that no sum of these positions has, a share outside 0 to 1, or a
+                strategy that is none of `RiskLimits.by_strategy`, where that lists any.
         """
         require(Assessment, assessment=assessment)
+        require(str, strategy=strategy)
+        self._refuse_unknown(strategy)
+        if strategy:
+            assessment = replace(assessment, reduced=strategy)
         require((Mapping, type(None)), shares=shares)
         for name, share in (shares or {}).items():
             require(NUMBER, **{f"shares[{name!r}]": share})
-        return reduce_by(assessment, shares) if shares else forced_plan(assessment)
+        if shares:
+            return reduce_by(assessment, shares, strategy)
+        return forced_plan(assessment, strategy)
 
     def decide(
         self, state: BreakerState, assessment: Assessment, proposal: Proposal
@@ -364,15 +382,19 @@ class PortfolioRiskManager:
     def _at_rung_of(
         self, state: BreakerState | None, assessment: Assessment, proposal: Proposal
     ) -> Assessment:
-        """The assessment at the rung that holds now: the book may have been halted since."""
+        """The assessment at the rung that the strategy meets now: the book may have been halted
+        since, or the strategy put off."""
         require(Assessment, assessment=assessment)
         require(Proposal, proposal=proposal)
         self._refuse_unknown(proposal.strategy)
         if assessment.limits is not self.limits and assessment.limits != self.limits:
             raise ValueError("assessment: made under other limits than these; assess again")
-        if state is not None and state.rung > assessment.rung:
-            return replace(assessment, rung=state.rung)
-        return assessment
+        if state is not None:
+            if state.rung > assessment.rung:
+                assessment = replace(assessment, rung=state.rung)
+            if state.orders.throttled != assessment.throttled:
+                assessment = replace(assessment, throttled=state.orders.throttled)
+        return assessment.for_strategy(proposal.strategy)
 
     def mask(
         self, assessment: Assessment, proposal: Proposal, state: BreakerState | None = None
@@ -395,7 +417,7 @@ class PortfolioRiskManager:
             raise ValueError("proposal: has an order, whose controls no mask knows; ask decide")
         candidates = evaluate(assessment, proposal.trades, proposal.strategy, all_tails=False)
         allowed = allowed_rows(assessment, proposal, candidates)
-        off = state is not None and proposal.strategy in state.orders.throttled
+        off = proposal.strategy in assessment.throttled
         if off:
             allowed &= stays_off(proposal)
         if not allowed.any():

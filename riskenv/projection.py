@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from riskenv.arguments import WHOLE_NUMBER, require
 from riskenv.market import Market
 from riskenv.order_checks import Order
-from riskenv.portfolio import Portfolio
 
 FloatArray = NDArray[np.float64]
 
@@ -130,13 +129,16 @@ def radial(trades: FloatArray) -> FloatArray:
     return np.stack(keep)
 
 
-def closing_trades(portfolio: Portfolio, market: Market) -> FloatArray:
+def closing_trades(closable: FloatArray, market: Market) -> FloatArray:
     """(R, n) reductions of a book in whole lots: a quarter, half, three quarters or all of
     everything, of each ticker's positions, and of each position by itself.
 
     Parts of a lot are rounded up, so that a quarter of one lot closes it.
+
+    Args:
+        closable: (n,) signed contracts that may be closed (`Portfolio.closable`).
     """
-    quantity = portfolio.quantity
+    quantity = closable
     groups: list[NDArray[np.bool_]] = [np.ones(len(quantity), dtype=bool)]
     groups += [market.table.underlying_index == u for u in range(len(market.table.underlyings))]
     groups += [np.arange(len(quantity)) == row for row in np.flatnonzero(quantity)]

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Self
 
 # Stable codes and the words for them; {…} is filled from what a reason is given.
 REASONS = {
-    "cap_exceeded": "{measure} would be {asked:.6g}, outside its cap {cap:.6g}",
+    "cap_exceeded": "{measure} would be {asked:.{digits}g}, outside its cap {cap:.{digits}g}",
     "unknown_risk": "{measure} cannot be computed, and unknown is not zero",
     "unknown_instrument": "{symbol}: {why}; positions in it are only closed",
     "event_block": "{symbol}: nothing is entered because of {event}",
@@ -71,7 +71,12 @@ class Reason(NamedTuple):
 
     @property
     def words(self) -> str:
-        return _WORDS[self.code].format(**{"measure": self.measure, **dict(self.given)})
+        given: dict[str, Any] = {"measure": self.measure, **dict(self.given)}
+        if self.code == "cap_exceeded":  # as many digits as tell the two apart
+            asked, cap = given["asked"], given["cap"]
+            apart = (d for d in range(6, 17) if f"{asked:.{d}g}" != f"{cap:.{d}g}")
+            given["digits"] = next(apart, 17)
+        return _WORDS[self.code].format(**given)
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,6 +165,7 @@ def plan_reduction(
     hedges: Sequence[int] = (),
     buys: Sequence[int] = (),
     least: ArrayLike | None = None,
+    closable: ArrayLike | None = None,
     orders: bool = False,
     budget: int = BUDGET,
 ) -> ReductionPlan:
@@ -187,7 +188,8 @@ def plan_reduction(
             multiplier: (n,) units of the underlying a lot stands for.
         blocks, counts, tail_probability: of the scenarios, as in `riskenv.admissibility.measure`.
         hedges: rows that may be traded in any direction; buys: rows that may also be bought.
-        least: (n,) lots of positions to close at least (`size_reduction`).
+        least: (n,) lots of positions to close at least (`size_reduction`); closable: (n,) at most,
+            what is not held counting for nothing; None = all of it.
         orders: whether `before` and `base_pnl` count working orders, whose fills would be left
             when every position is closed.
         budget: nodes of the search; it is exhaustive where that suffices.
@@ -217,6 +219,10 @@ def plan_reduction(
     right, of, until = (np.array(x, dtype=np.int64) for x in (kind, ticker, expiry))
     units = np.array(multiplier, dtype=np.float64)
     floor = np.zeros(n) if least is None else np.array(least, dtype=np.float64)
+    most = np.abs(held) if closable is None else np.array(closable, dtype=np.float64)
+    if floor.shape == most.shape == held.shape:  # other shapes are refused below
+        most = np.minimum(most, np.abs(held))
+        floor = np.minimum(floor, most)
     book = Book(
         quantity=held,
         X=np.ascontiguousarray(exposures, dtype=np.float64),
@@ -232,7 +238,8 @@ def plan_reduction(
         target_low=to_low,
         target_high=to_high,
         scale=np.zeros(0),
-        least=np.minimum(floor, np.abs(held)) if floor.shape == held.shape else floor,
+        least=floor,
+        closable=most,
         kind=right,
         ticker=of,
         expiry=until,
@@ -277,6 +284,7 @@ def _check(book: Book, cost: FloatArray) -> None:
         "cost": (cost.shape, (n,)), "kind": (book.kind.shape, (n,)),
         "ticker": (book.ticker.shape, (n,)), "expiry": (book.expiry.shape, (n,)),
         "multiplier": (book.multiplier.shape, (n,)), "least": (book.least.shape, (n,)),
+        "closable": (book.closable.shape, (n,)),
         "blocks": (book.blocks[: len(book.counts) + 1].shape, (len(book.counts) + 1,)),
         "before": (book.before.shape, (m,)), "low": (book.low.shape, (m,)),
         "high": (book.high.shape, (m,)), "target_low": (book.target_low.shape, (m,)),

@@ -31,78 +31,81 @@ _ANYTHING = np.errstate(all="ignore")
 
 
 @_ANYTHING
-def forced_plan(a: Assessment) -> ReductionPlan:
-    """The cheapest plan that brings every broken measure of the book to its release level."""
-    return _verified(a, {})
+def forced_plan(a: Assessment, strategy: str = "") -> ReductionPlan:
+    """The cheapest plan of a strategy's trades that brings every broken measure to its release
+    level."""
+    return _verified(a, {}, strategy)
 
 
 @_ANYTHING
-def reduce_by(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+def reduce_by(a: Assessment, shares: Mapping[str, float], strategy: str = "") -> ReductionPlan:
     """The cheapest plan that reduces measures by a share of their size: {"delta": 0.3}.
 
     Raises:
         ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
     """
-    books = np.zeros(len(a.names), dtype=np.int64)
-    books[a.rows.net_at], books[a.rows.gross_at] = a.rows.net_book, a.rows.gross_book
     sums = [j for j in range(len(a.names)) if j < len(LINEAR) or j >= len(MEASURES) - len(GROSS)]
-    # A plan belongs to no strategy, and so moves none of a strategy's sums.
-    known = [a.names[j] for j in sums if books[j] == 0]
+    moved = a.moved_by(strategy)
+    known = [a.names[j] for j in sums if moved[j]]
     for name in shares:
         if name not in known:
             raise ValueError(f"shares: got {name!r}; allowed: {', '.join(known)}")
-    return _verified(a, shares)
+    return _verified(a, shares, strategy)
 
 
-def _verified(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+def _verified(a: Assessment, shares: Mapping[str, float], strategy: str) -> ReductionPlan:
     """A plan as the trust kernel sees it: what it does not confirm is not resolved.
 
     The search works on points and on slopes; an interval, a hedge's size, working orders and the
-    sums of strategies are known to the kernel alone. What it does not let pass is no plan.
+    sums of other strategies are known to the kernel alone. What it does not let pass is no plan.
     """
-    plan = _confirmed(a, shares)
+    plan = _confirmed(a, shares, strategy)
     steps = plan.trades
-    if not _passes(a, np.cumsum(steps, axis=0)):
+    if not _passes(a, np.cumsum(steps, axis=0), strategy):
         steps = plan.total[None, :]  # no order of its legs passes: all at once
-    resolved = plan.resolved and _holds(a, plan, shares)
+    resolved = plan.resolved and _holds(a, plan, shares, strategy)
     return replace(
         plan, trades=steps, resolved=resolved, reason="" if resolved else UNRESOLVED,
         bound=plan.bound if resolved else float("nan"),
     )  # fmt: skip
 
 
-def _confirmed(a: Assessment, shares: Mapping[str, float]) -> ReductionPlan:
+def _confirmed(a: Assessment, shares: Mapping[str, float], strategy: str) -> ReductionPlan:
     """Of the plans found with ever less choice, the first that the kernel lets pass and finds to
     meet every target; else, of those that pass, the one that violates least."""
     passing = []
-    for plan in _ever_plainer(a, shares):
-        if _holds(a, plan, shares):
+    for plan in _ever_plainer(a, shares, strategy):
+        if _holds(a, plan, shares, strategy):
             return plan
-        if _passes(a, plan.total[None, :]):
+        if _passes(a, plan.total[None, :], strategy):
             passing.append(plan)
     return min(passing, key=lambda plan: plan.violation)
 
 
-def _ever_plainer(a: Assessment, shares: Mapping[str, float]) -> Iterator[ReductionPlan]:
-    anything = np.ones(len(a.table), dtype=bool)
-    yield _plan(a, shares, anything, _hedges(a), _protection(a))
-    yield _plan(a, shares, anything)
+def _ever_plainer(
+    a: Assessment, shares: Mapping[str, float], strategy: str
+) -> Iterator[ReductionPlan]:
+    anything, own = np.ones(len(a.table), dtype=bool), (a, shares, strategy)
+    yield _plan(*own, anything, _hedges(a), _protection(a))
+    yield _plan(*own, anything)
     if a.blocked.any():
-        # Without what is Unknown, or with nothing else that the kernel might have doubts of.
-        yield _plan(a, shares, ~a.blocked)
-        yield _plan(a, shares, evaluate(a, np.diag(0.0 - a.portfolio.quantity)).shrinks)
-    yield _plan(a, shares, anything, least=np.abs(a.portfolio.quantity))  # everything
-    yield _plan(a, shares, ~anything)  # nothing
+        # The kernel may have doubts of what is Unknown: with all of it closed, without it, or with
+        # nothing else that it might have doubts of.
+        yield _plan(*own, anything, bounded=False)
+        yield _plan(*own, ~a.blocked)
+        yield _plan(*own, evaluate(a, np.diag(0.0 - a.closable), strategy).shrinks)
+    yield _plan(*own, anything, least=np.abs(a.closable))  # everything
+    yield _plan(*own, ~anything)  # nothing
 
 
-def _passes(a: Assessment, trades: FloatArray) -> bool:
+def _passes(a: Assessment, trades: FloatArray, strategy: str) -> bool:
     """Whether the kernel lets each of (A, n) trades pass, of which there may be none."""
-    return not len(trades) or bool(evaluate(a, trades).admissible.all())
+    return not len(trades) or bool(evaluate(a, trades, strategy).admissible.all())
 
 
-def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float]) -> bool:
+def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float], strategy: str) -> bool:
     """Whether the kernel lets the whole plan pass and finds every target met."""
-    done = evaluate(a, plan.total[None, :])
+    done = evaluate(a, plan.total[None, :], strategy)
     if not done.admissible[0]:
         return False
     if shares:
@@ -112,38 +115,48 @@ def _holds(a: Assessment, plan: ReductionPlan, shares: Mapping[str, float]) -> b
         keep = 1.0 - np.array(list(shares.values()))
         return bool((left <= (keep + 1e-8) * size).all())
     used = used_of(done.interval, a.low, a.high)[0]
-    return bool((used[~(a.used <= 1.0) & a.capped] <= a.limits.release).all())
+    broken = ~(a.used <= 1.0) & a.capped
+    if strategy:  # other strategies' measures are for their own plans to mend
+        broken &= a.moved_by(strategy)
+    return bool((used[broken] <= a.limits.release).all())
 
 
 def _plan(
     a: Assessment,
     shares: Mapping[str, float],
+    strategy: str,
     movable: NDArray[np.bool_],
     hedges: Sequence[int] = (),
     buys: Sequence[int] = (),
     least: FloatArray | None = None,
+    bounded: bool = True,
 ) -> ReductionPlan:
     """A plan in the terms that the manager's choice is judged in, so that what it finds passes.
 
     Args:
         movable: (n,) what may be traded; least: (n,) lots to be closed at least, by default what
-            is due before an event.
+            is due before an event; bounded: whether what is Unknown counts by its bounds, or as
+            something that no measure may be left with.
     """
     table, rows, limits = a.table, a.rows, a.limits
     held = a.portfolio.quantity
     looked_at = a.capped | np.isin(a.names, list(shares))
-    net = (rows.net_book == 0) & looked_at[rows.net_at]
-    gross = (rows.gross_book == 0) & looked_at[rows.gross_at]
+    looked_at &= a.moved_by(strategy)
+    net, gross = looked_at[rows.net_at], looked_at[rows.gross_at]
     at = np.concatenate([rows.net_at[net], rows.gross_at[gross]])
-    # Of a position that moves towards nothing, sizes are linear.
-    side = np.where(held < 0.0, -rows.gross[:, 1, gross].T, rows.gross[:, 0, gross].T)
-    known = np.where(rows.loose[:, None], np.nan, rows.net[:, net])
-    exposures = np.concatenate([known, side.T], axis=1)
+    # Of a position that moves towards nothing, sizes are linear, and so are the ends of what it may
+    # be where it is Unknown.
+    short = (held < 0.0)[:, None]
+    side = np.where(short, -rows.gross[:, 1, gross], rows.gross[:, 0, gross])
+    known = np.where(bounded | ~rows.loose[:, None], rows.net[:, net], np.nan)
+    lowest, highest = rows.low[:, net], rows.high[:, net]
+    falls, rises = np.where(short, highest, lowest), np.where(short, lowest, highest)
+    exposures = np.concatenate([known + falls, side], axis=1)
     tails = slice(len(LINEAR), len(LINEAR) + 2 * len(HORIZONS) + 1)
     lowest, highest, low, high = a.interval[0, at], a.interval[1, at], a.low[at], a.high[at]
     if (lowest != highest).any():
         # An interval counts as two measures: its lower end and its higher one.
-        exposures = np.concatenate([exposures, exposures], axis=1)
+        exposures = np.concatenate([exposures, known + rises, side], axis=1)
         without = np.full(len(at), np.inf)
         lowest = np.concatenate([lowest, highest])
         low, high = np.concatenate([low, -without]), np.concatenate([without, high])
@@ -188,6 +201,7 @@ def _plan(
         ticker=table.underlying_index, expiry=table.expiry, multiplier=table.multiplier,
         blocks=a.tails.blocks, counts=a.tails.counts, tail_probability=a.tails.p,
         hedges=hedges, buys=buys, least=a.least if least is None else least,
+        closable=np.abs(a.closable),
         orders=a.portfolio.working is not None,
     )  # fmt: skip
 

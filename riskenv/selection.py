@@ -227,8 +227,8 @@ def _shortfall(a: Assessment, proposal: Proposal, candidates: Candidates) -> Flo
     if a.rung < Rung.REDUCE:
         return late
     # An Unknown measure cannot be brought anywhere by a target; what is broken and known can.
-    over = np.empty(len(proposal.trades))
-    _beyond(_used_of_any(a, candidates.interval), a.limits.release, a.used > 1.0, over)
+    over, broken = np.empty(len(proposal.trades)), (a.used > 1.0) & a.moved_by(proposal.strategy)
+    _beyond(_used_of_any(a, candidates.interval), a.limits.release, broken, over)
     return np.asarray(late + over)
 
 

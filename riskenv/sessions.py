@@ -103,12 +103,17 @@ class Sessions:
             >>> s = Sessions(np.array([10, 20, 30]), np.array([15, 25, 35]))
             >>> [s.whole_sessions_between(14, end) for end in (15, 20, 23, 24, 33, 34)]
             [0, 0, 0, 1, 1, 2]
+            >>> s.whole_sessions_between(10, 15)   # from an open to its close
+            1
         """
         first, last = self.session_of(start), self.session_of(end)
         # Shares of sessions of unequal length, as products of whole numbers.
         gone = max(0, start - self._opens[first]) * (self._closes[last] - self._opens[last])
         reached = max(0, end - self._opens[last]) * (self._closes[first] - self._opens[first])
-        return last - first - (reached < gone)
+        whole = (self._closes[first] - self._opens[first]) * (
+            self._closes[last] - self._opens[last]
+        )
+        return last - first + (reached - gone) // whole
 
     def closes_between(self, start: int, end: int) -> int:
         """Number of closes strictly after `start` and strictly before `end`; 0 if end <= start.

@@ -323,7 +323,7 @@ class _Run:
         rows = self._trades(int(rng.integers(1, 16)))
         forced = None
         if kind < 0.35:
-            closes = closing_trades(book, self.tick.shown)
+            closes = closing_trades(book.quantity, self.tick.shown)
             closes = closes[rng.integers(0, len(closes), len(rows))]
             forced = closes
             alone = rng.random((len(rows), 1)) < 0.7

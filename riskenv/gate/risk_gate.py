@@ -26,7 +26,7 @@ from riskenv.order_window import OrderWindow
 from riskenv.portfolio import Portfolio
 from riskenv.portfolio_risk_manager import PortfolioRiskManager
 from riskenv.projection import Proposal
-from riskenv.reasons import Reason
+from riskenv.reasons import Alert, Reason
 from riskenv.reduction import ReductionPlan
 
 
@@ -336,26 +336,40 @@ class RiskGate:
         if not reason.strip():
             raise ValueError(f"reason: got {reason!r}; allowed: why the book is reduced")
         state, assessment = self.manager.assess(self.state, portfolio, market, external_flow)
-        state = replace(state, rung=Rung.BLOCK_NEW)
-        assessment = replace(assessment, rung=Rung.BLOCK_NEW)
-        state, decision = self._decided(state, assessment, trades, strategy)
+        # What else is due was not approved, and waits for the end of the halt.
+        nothing = np.zeros_like(assessment.least)
+        assessment = replace(assessment, rung=Rung.BLOCK_NEW, scopes=(), least=nothing)
+        state, decision = self._decided(
+            replace(state, rung=Rung.BLOCK_NEW), assessment, trades, strategy
+        )
         self.state = replace(state, rung=Rung.HALTED)
         approved = Reason.of("operator_approved", reason=reason)
-        decision = replace(decision, reasons=(approved, *decision.reasons))
+        alerts = (alert for alert in decision.alerts if alert.code != "rung_block_new")
+        decision = replace(
+            decision, state=self.state, rung=Rung.HALTED, reasons=(approved, *decision.reasons),
+            alerts=(Alert("critical", "rung_halted", ""), *alerts),
+        )  # fmt: skip
         dispatch(decision, self.sinks)
         return decision
 
     def reduction_plan(
-        self, portfolio: Portfolio, market: Market, shares: Mapping[str, float] | None = None
+        self,
+        portfolio: Portfolio,
+        market: Market,
+        shares: Mapping[str, float] | None = None,
+        strategy: str = "",
     ) -> ReductionPlan:
         """The cheapest plan that brings what is broken back inside, or takes a share off measures:
         {"delta": 0.3} is "reduce delta by 30 %". Advice; changes no state.
 
+        Args:
+            strategy: as of `PortfolioRiskManager.reduction_plan`.
+
         Raises:
-            ValueError: a measure that no sum of positions has, or a share outside 0 to 1.
+            ValueError: as of `PortfolioRiskManager.reduction_plan`.
         """
         _, assessment = self.manager.assess(self.state, portfolio, market)
-        return self.manager.reduction_plan(assessment, shares)
+        return self.manager.reduction_plan(assessment, shares, strategy)
 
     def report(
         self, portfolio: Portfolio, market: Market, recorded_pnl: ArrayLike | None = None

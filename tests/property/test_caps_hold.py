@@ -207,7 +207,7 @@ def check_any_proposal(case: Case, seed: int) -> None:
     state, a = w.assess()
     n = len(w.table)
     trades = trade_rows(rng, n, 8)
-    closes = closing_trades(w.portfolio, w.market)[rng.integers(0, 4, 4)]
+    closes = closing_trades(w.portfolio.quantity, w.market)[rng.integers(0, 4, 4)]
     forced = np.concatenate([np.zeros_like(trades), closes, closes])
     rows = np.concatenate([trades, closes, closes + trades[:4]])
     for asked in range(len(rows)):

@@ -247,7 +247,7 @@ def test_what_is_due_is_closed_and_nothing_is_entered_where_that_is_blocked(
     w = world(seed, caps=Caps(contracts=500.0, gap_loss=1e6), events=tuple(calendar), policy=policy)
     state, a = w.assess()
     trade = np.random.default_rng(asked).integers(-9, 10, len(w.table)).astype(float)
-    closes = closing_trades(w.portfolio, w.market)
+    closes = closing_trades(w.portfolio.quantity, w.market)
     due = 0.0 - np.sign(w.portfolio.quantity) * a.least
     rows = np.stack([trade, np.zeros(len(trade)), due, *closes, *(closes + trade)])
     forced = np.stack([0 * trade, 0 * trade, due, *closes, *closes])
@@ -268,7 +268,7 @@ def decisions(w) -> list[dict]:
     n = len(w.table)
     asked = [np.zeros(n), *(sign * row for sign in (-5.0, 5.0) for row in np.eye(n))]
     state, a = w.assess()
-    closes = closing_trades(w.portfolio, w.market)
+    closes = closing_trades(w.portfolio.quantity, w.market)
     decided = []
     for trade in asked:
         rows = np.stack([trade, np.zeros(n), *closes])

@@ -89,12 +89,10 @@ def test_each_scope_climbs_by_itself_and_one_that_is_not_called_keeps_its_rung()
     assert [(s.scope, s.rung) for s in state.scopes] == [
         ("expiry:0-1d", Rung.WARN), ("underlying:A", Rung.REDUCE),
     ]  # fmt: skip
-    assert (state.rung, state.holding) == (Rung.NORMAL, Rung.REDUCE)
     later = marked(state, 1.0, 2)
     assert climb_scopes(later, {}, SESSIONS, LIMITS).scopes == state.scopes
     left = climb_scopes(later, {"underlying:A": calm}, SESSIONS, LIMITS)
     assert [s.scope for s in left.scopes] == ["expiry:0-1d"]
-    assert left.holding == Rung.WARN
     assert BreakerState.from_dict(left.to_dict()) == left
 
 
@@ -218,7 +216,8 @@ def test_a_bad_tick_too_high_still_blocks_until_an_operator_rebases() -> None:
     gate.halt("a tick of 5000")
     gate.resume(TOKEN, "the vendor took it back", rebase=True)
     assert (gate.state.high_water_mark, gate.state.rebased_from) == (FINE, 5000.0)
-    assert checked(gate, w, FINE, NOW + DAY) == Rung.NORMAL
+    after = [checked(gate, w, FINE, NOW + day * DAY) for day in (1, 2)]
+    assert after == [Rung.BLOCK_NEW, Rung.NORMAL]  # the dwell of the resumed book
 
 
 def test_an_extreme_loss_blocks_at_once_and_closes_when_it_is_confirmed() -> None:
@@ -303,7 +302,9 @@ def test_a_drawdown_is_final_unless_the_operator_rebases(rebase: bool) -> None:
             gate.resume(TOKEN, "repaired", rebase=rebase)
         rungs.append(checked(gate, w, cash, NOW + day * DAY).name)
     before = ["NORMAL", "NORMAL", "BLOCK_NEW", "FLATTEN", "FLATTEN"]
-    assert rungs == before + (["NORMAL"] * 3 if rebase else ["BLOCK_NEW", "FLATTEN", "FLATTEN"])
+    assert rungs == before + (
+        ["BLOCK_NEW", "NORMAL", "NORMAL"] if rebase else ["BLOCK_NEW", "FLATTEN", "FLATTEN"]
+    )
     assert gate.state.high_water_mark == (LOST if rebase else FINE)
 
 
@@ -315,6 +316,30 @@ def test_the_dwell_of_a_resumed_book_begins_at_the_resume() -> None:
         state = climb(marked(state, 1.0, day), Rung.NORMAL, Rung.NORMAL, SESSIONS, LIMITS)
         rungs.append(state.rung)
     assert rungs == [Rung.BLOCK_NEW, Rung.BLOCK_NEW, Rung.NORMAL]
+
+
+def test_a_halt_of_many_days_is_no_dwell() -> None:
+    """Nothing was assessed between the halt and the resume: the book was watched by nobody."""
+    state = resume(halt(marked(BreakerState(), 1.0), "x"), TOKEN, LIMITS, "calm again")
+    assert BreakerState.from_dict(state.to_dict()) == state
+    rungs = []
+    for day in (5, 6, 7):
+        state = climb(marked(state, 1.0, day), Rung.NORMAL, Rung.NORMAL, SESSIONS, LIMITS)
+        rungs.append(state.rung)
+    assert rungs == [Rung.BLOCK_NEW, Rung.BLOCK_NEW, Rung.NORMAL]
+
+
+def test_a_loss_of_yesterday_does_not_close_the_book_today() -> None:
+    limits = RiskLimits(caps=Caps(day_loss=100.0), dwell_sessions=0)
+    w = world(2, held=0, limits=limits)
+    gate = RiskGate(w.manager)
+    minute, ticks = 60 * SECOND, [FINE, FINE, FINE - 130.0, FINE - 130.0]
+    start = NOW - HOUR
+    day = [checked(gate, w, cash, start + k * minute) for k, cash in enumerate(ticks)]
+    assert day == [Rung.NORMAL, Rung.NORMAL, Rung.BLOCK_NEW, Rung.FLATTEN]
+    assert checked(gate, w, FINE - 130.0, start + DAY) == Rung.NORMAL
+    lost = [checked(gate, w, FINE - 260.0, start + DAY + k * minute) for k in (1, 2)]
+    assert lost == [Rung.BLOCK_NEW, Rung.FLATTEN]
 
 
 def test_a_closed_book_stays_closed_until_the_loss_is_below_the_release_level() -> None:

@@ -250,7 +250,7 @@ def test_one_leg_is_cut_finely_up_to_its_whole_size(size: float) -> None:
 @given(st.integers(0, 10_000))
 def test_closing_trades_only_close_and_one_of_them_closes_all(seed: int) -> None:
     w = world(seed)
-    book, rows = w.portfolio.quantity, closing_trades(w.portfolio, w.market)
+    book, rows = w.portfolio.quantity, closing_trades(w.portfolio.quantity, w.market)
     assert (rows * book <= 0.0).all()
     assert (np.abs(rows) <= np.abs(book)).all()
     assert (rows == -book).all(axis=1).any()

@@ -79,7 +79,7 @@ def test_reduce_reaches_the_release_level_or_says_that_it_cannot(case: Case) -> 
     state, a = w.assess()
     if a.rung != Rung.REDUCE:
         return
-    rows = closing_trades(w.portfolio, w.market)
+    rows = closing_trades(w.portfolio.quantity, w.market)
     rows = np.concatenate([np.zeros((1, len(w.table))), rows])
     d = w.manager.decide(state, a, Proposal(rows, 0, rows))[1]
     before = case.oracle.measures(w.portfolio.quantity)

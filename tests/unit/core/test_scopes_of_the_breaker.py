@@ -9,6 +9,10 @@ import pytest
 
 from riskenv import (
     BreakerState,
+    ConfigError,
+    Event,
+    EventPolicy,
+    EventRule,
     Instrument,
     InstrumentTable,
     Market,
@@ -22,6 +26,9 @@ from riskenv import (
     Verdict,
     load_config,
 )
+from riskenv.admissibility import used_of
+from riskenv.reduction_of_book import lot_cost
+from riskenv.selection import evaluate
 
 HOUR = 3_600 * 10**9
 DAY = 24 * HOUR
@@ -124,3 +131,109 @@ def test_the_mask_says_what_decide_does_in_a_held_scope() -> None:
 def test_the_whole_books_caps_stop_everything(scope: str) -> None:
     gate = gate_of(caps={scope: 100 if scope == "delta" else 1e4}, by_underlying={"*": {}})
     assert gate.check(book({A: 110.0}), at(), {B: 1.0}).rung == Rung.BLOCK_NEW
+
+
+# -- what one scope is to another -----------------------------------------------------------------
+
+TAGGED = {"caps": {"delta": 1e6}, "by_strategy": {"s": {"delta": 100}, "t": {}}}
+PARTS = {"s": {A: 130.0}, "t": {B: 40.0}}
+
+
+def test_a_strategy_at_reduce_closes_its_own_positions_and_no_other() -> None:
+    gate, held = gate_of(**TAGGED), book({A: 130.0, B: 40.0}, strategies=PARTS)
+    decision = gate.check(held, at(), {}, strategy="s")
+    assert (decision.verdict, decision.rung) == (Verdict.REDUCE, Rung.REDUCE)
+    assert decision.trades.tolist() == [-40.0, 0.0, 0.0]
+    for tag in ("t", ""):
+        other = gate.check(held, at(), {B: 1.0}, strategy=tag)
+        assert (other.verdict, other.rung) == (Verdict.ALLOW, Rung.WARN)
+
+
+def test_a_plan_of_a_strategy_mends_its_own_cap() -> None:
+    gate, held = gate_of(**TAGGED), book({A: 130.0, B: 40.0}, strategies=PARTS)
+    plan = gate.reduction_plan(held, at(), strategy="s")
+    assert (plan.total.tolist(), plan.resolved) == ([-40.0, 0.0, 0.0], True)
+    half = gate.reduction_plan(held, at(), {"delta[s]": 0.5}, strategy="s")
+    assert (half.total.tolist(), half.resolved) == ([-65.0, 0.0, 0.0], True)
+    assert not gate.reduction_plan(held, at()).resolved
+    assert not gate.reduction_plan(held, at(), strategy="t").total.any()
+    with pytest.raises(ValueError, match="strategy: got 'u'"):
+        gate.reduction_plan(held, at(), strategy="u")
+
+
+def test_masks_and_decisions_agree_on_a_strategy_at_reduce() -> None:
+    gate, held = gate_of(**TAGGED), book({A: 130.0, B: 40.0}, strategies=PARTS)
+    state, a = gate.manager.assess(BreakerState(), held, at())
+    rows = np.array([[0, 0, 0], [-30, 0, 0], [-40, 0, 0], [0, 0, -40], [-40, 0, 1.0]])
+    for tag, passing in (("s", [0, 0, 1, 1, 0]), ("t", [1, 1, 1, 1, 1]), ("", [1, 1, 1, 1, 1])):
+        mask = gate.manager.mask(a, Proposal(rows, strategy=tag))
+        assert mask.tolist() == [bool(flag) for flag in passing], tag
+        for asked, allowed in enumerate(mask):
+            decision = gate.manager.decide(state, a, Proposal(rows, asked, strategy=tag))[1]
+            assert (decision.row == asked) == allowed
+
+
+def test_what_was_brought_back_holds_nobody_else_for_its_dwell() -> None:
+    gate = gate_of(**EACH)
+    assert gate.check(book({A: 130.0}), at(), {}).verdict is Verdict.REDUCE
+    held = book({A: 90.0})
+    assert gate.check(held, at(NOON + 1), {B: 5.0}).verdict is Verdict.ALLOW
+    here = gate.check(held, at(NOON + 2), {A: 1.0})
+    assert (here.verdict, here.rung) == (Verdict.BLOCK, Rung.BLOCK_NEW)
+    assert gate.check(book({A: 95.0}), at(NOON + 3), {B: 5.0}).verdict is Verdict.REDUCE
+
+
+def test_an_event_of_one_ticker_reduces_nothing_in_another() -> None:
+    event = Event("earnings", NOON + DAY, NOON - 30 * DAY, symbol="A")
+    rule = EventRule(event_type="earnings", sessions_before=3, cap_multiplier=0.9, reduce=True)
+    gate = RiskGate(
+        PortfolioRiskManager(
+            load_config(RiskLimits, EACH), SESSIONS, events=[event],
+            event_policy=EventPolicy(rules=(rule,)),
+        )
+    )  # fmt: skip
+    decision = gate.check(book({A: 10.0, B: 110.0}), at(), {})
+    assert (decision.verdict, gate.state.scopes[0].rung) == (Verdict.ALLOW, Rung.BLOCK_NEW)
+    assert gate.check(book({A: 95.0}), at(), {}).trades.tolist() == [-14.0, 0.0, 0.0]
+
+
+def test_two_scopes_of_one_name_are_refused() -> None:
+    gate = gate_of(**EACH, by_strategy={"A": {"delta": 50}})
+    with pytest.raises(ConfigError, match=r"delta\[A\] is a cap of two scopes called 'A'"):
+        gate.check(book({A: 1.0}), at(), {})
+
+
+@pytest.mark.parametrize("scope", ["bogus", "expiry:foo", "strategy:", "desk:one"])
+def test_a_saved_rung_of_no_scope_is_refused(scope: str) -> None:
+    saved = {**BreakerState().to_dict()}
+    saved["scopes"] = [{"scope": scope, "rung": "WARN", "entered_at": NOON}]
+    with pytest.raises(ConfigError, match="scopes"):
+        BreakerState.from_dict(saved)
+
+
+# -- orders that work, and what is Unknown --------------------------------------------------------
+
+
+def test_a_reduction_closes_nothing_that_a_working_order_may_close_already() -> None:
+    gate = gate_of(caps={"contracts": 1})
+    held = book({CALL: 3.0}, working=[{CALL: -2.0}])
+    assert gate.check(held, at(), {}).trades.tolist() == [0.0, -1.0, 0.0]
+    assert gate.reduction_plan(held, at()).total.tolist() == [0.0, -1.0, 0.0]
+
+
+def test_an_unknown_leg_is_closed_with_as_much_of_the_known_as_it_takes() -> None:
+    mid = np.array([100.0, 1.0, 100.0])
+    market = Market(
+        NOON, TABLE, np.array([100.0, 100.0]), 0.0, np.zeros(2), mid - 0.01, mid + 0.01,
+        np.array([0.0, math.nan, 0.0]),
+    )  # fmt: skip
+    gate, held = gate_of(caps={"delta": 100}), book({A: 130.0, CALL: 2.0})
+    plan = gate.reduction_plan(held, market)
+    assert plan.resolved
+    _, a = gate.manager.assess(BreakerState(), held, market)
+    rows = np.array([[-lots, -calls, 0.0] for lots in range(131) for calls in range(3)])
+    done = evaluate(a, rows)
+    reached = done.admissible & (used_of(done.interval, a.low, a.high)[:, 0] <= 0.9)
+    assert plan.cost == pytest.approx(
+        (np.abs(rows) @ lot_cost(market, a.limits.correction))[reached].min()
+    )
