@@ -386,7 +386,7 @@ def _moved(
     target = max(demanded, min(released, rung))
     if target < rung and _held_long_enough(entered_at, now, sessions, limits):
         return target, now
-    return rung, now if entered_at is None else entered_at
+    return rung, now if entered_at is None and rung > Rung.NORMAL else entered_at
 
 
 def _held_long_enough(

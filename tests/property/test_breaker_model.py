@@ -89,6 +89,9 @@ class Breaker(RuleBasedStateMachine):
         levels = [x for x in last if sum(y >= x for y in last) >= self.k]
         return max(levels, default=math.nan)
 
+    def extreme(self, equity: float) -> bool:
+        return bool(self.sure_start - equity > 125.0 or self.sure_peak - equity > 250.0)
+
     def marks(self, equity: float, flow: float) -> None:
         session = CALENDAR.session_of(self.now)
         for tick in self.seen:
@@ -98,13 +101,19 @@ class Breaker(RuleBasedStateMachine):
         if session > self.session and not math.isnan(self.last):
             self.start = self.last
             self.sure_start = float(np.minimum(self.start, self.reached()))
+            # A loss of yesterday alone is none of today's.
+            ticks = self.seen[len(self.seen) - len(self.extremes) :]
+            self.extremes = [
+                was and self.extreme(tick.equity)
+                for was, tick in zip(self.extremes, ticks, strict=True)
+            ]
         self.session = session
         if not math.isfinite(equity):
             return
         self.start = equity if math.isnan(self.start) else self.start
         self.peak = float(np.fmax(self.peak, equity))
         self.last = equity
-        extreme = bool(self.sure_start - equity > 125.0 or self.sure_peak - equity > 250.0)
+        extreme = self.extreme(equity)
         counts = (
             self.observed_at is None
             or open_time(self.observed_at, self.now) >= 60 * SECOND
@@ -119,14 +128,14 @@ class Breaker(RuleBasedStateMachine):
             )
             self.sure_peak = float(np.fmax(self.sure_peak, self.reached()))
 
-    def moved(self, new: BreakerState) -> None:
+    def moved(self, new: BreakerState, began: int | None) -> None:
         old, self.state = self.state, new
         if old.rung == Rung.HALTED:
             assert new.rung == Rung.HALTED
-        if new.rung < old.rung and self.since is not None:
-            assert gone(self.now) - gone(self.since) >= self.limits.dwell_sessions
-        if new.rung != old.rung:
-            self.since = new.assessed_at
+        if new.rung < old.rung:
+            held = 0 if self.since is None else gone(self.now) - gone(self.since)
+            assert held >= self.limits.dwell_sessions
+        self.since = new.assessed_at if new.rung != old.rung else began
         assert new.entered_at == self.since
 
     # -- the events -----------------------------------------------------------------------------
@@ -135,7 +144,9 @@ class Breaker(RuleBasedStateMachine):
     def tick(self, pause: int, equity: float, flow: float) -> None:
         self.now += pause
         self.marks(equity, flow)
-        self.moved(mark_equity(self.state, equity, self.now, CALENDAR, self.limits, flow))
+        self.moved(
+            mark_equity(self.state, equity, self.now, CALENDAR, self.limits, flow), self.since
+        )
 
     @rule(demanded=rungs, band=rungs)
     def book_is_assessed(self, demanded: Rung, band: Rung) -> None:
@@ -143,7 +154,11 @@ class Breaker(RuleBasedStateMachine):
         if self.state.losses.confirmed(self.limits):
             demanded = Rung.FLATTEN
         before, released = self.state.rung, max(demanded, band)
-        self.moved(climb(self.state, demanded, released, CALENDAR, self.limits))
+        if before in (Rung.NORMAL, Rung.HALTED) or self.since is not None:
+            began = self.since
+        else:
+            began = self.state.assessed_at  # the dwell of a resumed book
+        self.moved(climb(self.state, demanded, released, CALENDAR, self.limits), began)
         if before != Rung.HALTED:
             assert self.state.rung >= demanded
             assert self.state.rung <= max(before, demanded)
@@ -164,7 +179,7 @@ class Breaker(RuleBasedStateMachine):
     def operator_resumes(self, rebase: bool) -> None:
         before = self.state
         self.state = resume(before, TOKEN, self.limits, "calm again", rebase=rebase)
-        self.since = self.state.assessed_at
+        self.since = None
         assert (self.state.rung, self.state.resume_reason) == (Rung.BLOCK_NEW, "calm again")
         assert self.state.halt_reason == before.halt_reason
         if rebase:
