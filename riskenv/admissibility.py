@@ -440,6 +440,7 @@ def use_of_caps(interval, low, high, scope, used, most, sure):  # type: ignore[n
 
     The first is NaN if any capped measure of the scope is. The second takes each interval at its
     end nearest to 0, and passes over what is NaN: what is Unknown blocks, and is no reason to sell.
+    Returns the largest of these.
 
     Args:
         scope: (K,) which of the C scopes a measure belongs to.
@@ -465,6 +466,7 @@ def use_of_caps(interval, low, high, scope, used, most, sure):  # type: ignore[n
             most[c] = both
         nearest = min(max(0.0, least), top)
         sure[c] = max(sure[c], _share(nearest, low[j], high[j]))
+    return sure.max()
 
 
 # book_tails_of writes the gap and then the stress.

@@ -66,8 +66,8 @@ def use_of(
     interval, equity = measured.interval, measured.equity
     used = np.empty(len(layout.names))
     most, sure = np.empty((2, 1 + len(layout.scopes)))
-    use_of_caps(interval, low, high, layout.scope_at, used, most, sure)
-    if (sure <= limits.release).all():  # nothing is reduced for it
+    surely = use_of_caps(interval, low, high, layout.scope_at, used, most, sure)
+    if surely <= limits.release:  # nothing is reduced for it
         return Use(used, most, sure)
     known = ~np.isnan(matrices.X[matrices.rows, 0])
     if portfolio.working is not None or not known.all():
@@ -100,6 +100,9 @@ def climbed(
         account: the largest share in use of a cap on the account's losses, NaN where Unknown;
             window: what the calendar says.
     """
+    calm = state.rung == Rung.NORMAL and not state.scopes and not any(state.losses.extreme)
+    if calm and account < limits.warn and (use.most < limits.warn).all():
+        return state
     most, sure, levels = use.most.tolist(), use.sure.tolist(), (1.0, limits.release)
     gap = float(use.used[INDEX["gap_loss"]]) if window.hedge_gap else 0.0
     # The book is closed only for losses that were confirmed, and kept closed until they are below
@@ -110,16 +113,11 @@ def climbed(
         _rung_of_book(most[0], sure[0], gap, account, window.reduce, limits, level, close)
         for level, close in zip(levels, closing, strict=True)
     )
-    quiet = not state.scopes and all(share < limits.warn for share in most[1:])
-    if quiet and demanded == Rung.NORMAL == state.rung:
-        return state
     unknown = np.isnan(matrices.X[matrices.rows[portfolio.quantity != 0.0], 0]).any()
     if demanded > Rung.NORMAL or state.rung > Rung.NORMAL:
         if unknown or math.isnan(most[0]) or math.isnan(account):
             released = max(released, state.rung)  # a missing quote is no recovery
         state = climb(state, demanded, released, sessions, limits)
-    if quiet:
-        return state
     standing = {scope.scope: scope.rung for scope in state.scopes}
     # A scope that the market does not cover holds nothing.
     calls = dict.fromkeys(standing, (Rung.NORMAL, Rung.NORMAL))

@@ -84,11 +84,11 @@ class LossWindow:
         yesterday alone is none of this day's: what stays extreme is so by today's marks."""
         day_start = _lower(day_start, _reached(self.equities, limits))
         today = replace(self, day_start=day_start)
-        flags = self.extreme
-        if any(flags):
-            seen = self.equities[len(self.equities) - len(flags) :]
-            extreme = (today._extreme(equity, limits) for equity in seen)
-            flags = tuple(was and still for was, still in zip(flags, extreme, strict=True))
+        if not any(self.extreme):
+            return today
+        seen = self.equities[len(self.equities) - len(self.extreme) :]
+        extreme = (today._extreme(equity, limits) for equity in seen)
+        flags = tuple(was and still for was, still in zip(self.extreme, extreme, strict=True))
         return replace(today, extreme=flags)
 
     def taking(self, day_start: float, high: float) -> LossWindow:
