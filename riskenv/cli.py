@@ -109,7 +109,7 @@ def register(app: typer.Typer) -> None:
     @app.command()
     def warmup() -> None:
         """Compile the numeric kernels now, so that the first decision does not wait for them."""
-        from riskenv.compilation import warmup as compile_kernels  # imports numba
+        from riskenv.warmup import warmup as compile_kernels  # imports numba
 
         compile_kernels()
         typer.echo("kernels compiled")

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -250,8 +251,7 @@ def _fits(trade, inside):  # type: ignore[no-untyped-def]
     return verdict[0]
 
 
-@jit
-def _scaled_down(trade, inside):  # type: ignore[no-untyped-def]
+def _scaled_down(trade: FloatArray, inside: Any) -> FloatArray:
     """The largest part of the trade that fits, by bisection; nothing always fits."""
     fits, fails = 0.0, 1.0
     for _ in range(40):
